@@ -1,0 +1,1 @@
+"""Records, settings and the constraint algebra: the nouns."""

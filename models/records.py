@@ -1,0 +1,238 @@
+"""The records: one pydantic model for each dataset, one dataset for each noun.
+
+A field's description is the only documentation of a column: the SQL comments, the docs and the Arrow schema show it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from models.arrow import StoredAsJson
+from models.base import Language, Strict
+from models.constraints import Check, Trigger
+
+Verdict = Literal["followed", "violated", "not_applicable", "unscored"]
+Origin = Literal["sampled", "refined"]
+
+# the bit mask of a verdict vector is one unsigned 64-bit integer
+MAX_CONSTRAINTS = 63
+
+
+class RoleSeed(Strict):
+    """A short role description, the seed of a system profile."""
+
+    role_id: str = Field(min_length=1, description="Id of the role seed.")
+    language: Language = Field(description="Language of the role: en or zh.")
+    name: str = Field(min_length=1, description="What the role is called.")
+    description: str = Field(min_length=20, description="What the role is and does.")
+    skills: list[str] = Field(min_length=1, description="What the role is good at.")
+    questions: list[str] = Field(min_length=3, description="Questions that users put to this role (scripted user).")
+
+
+class PersonaSeed(Strict):
+    """A short persona, the seed of a simulated user."""
+
+    persona_id: str = Field(min_length=1, description="Id of the persona seed.")
+    language: Language = Field(description="Language the persona speaks: en or zh.")
+    persona: str = Field(min_length=20, description="Who the user is.")
+    tone: str = Field(min_length=1, description="How the user talks, in a few words.")
+    openings: list[str] = Field(
+        min_length=3, description="What the user says before a question: a clause in the user's own voice."
+    )
+
+
+class Constraint(Strict):
+    """One constraint of a system prompt."""
+
+    constraint_id: str = Field(description="Id of the constraint, unique over all systems.")
+    text: str = Field(description="The constraint as the policy reads it, without its trigger.")
+    kind: str = Field(description="Kind of the constraint; the check's kind where there is a check.")
+    trigger: StoredAsJson[Trigger] = Field(
+        default=None, description="When the constraint applies, as JSON; null: always."
+    )
+    check: StoredAsJson[Check] = Field(
+        default=None,
+        description="The predicate that decides it in code, as JSON; null: a judge model decides.",
+    )
+
+
+class SystemProfile(Strict):
+    """A role with its constraints: what becomes a system prompt."""
+
+    system_id: str = Field(description="Id of the system profile.")
+    role_id: str = Field(description="The role seed it was made from.")
+    language: Language = Field(description="Language of the system prompt.")
+    name: str = Field(description="What the role is called.")
+    description: str = Field(description="What the role is and does.")
+    skills: list[str] = Field(description="What the role is good at.")
+    questions: list[str] = Field(description="Questions that users put to this role (scripted user).")
+    constraints: list[Constraint] = Field(
+        max_length=MAX_CONSTRAINTS, description="The constraints, in the order of the system prompt."
+    )
+    author: str = Field(description="Who wrote the constraints: catalogue, or the author model's name.")
+
+
+class UserProfile(Strict):
+    """A simulated user."""
+
+    user_id: str = Field(description="Id of the user.")
+    persona_id: str = Field(description="The persona seed it was made from.")
+    language: Language = Field(description="Language the user speaks.")
+    persona: str = Field(description="The seed persona.")
+    profile: str = Field(description="The expanded profile; the seed itself where no author model is configured.")
+    tone: str = Field(description="How the user talks.")
+    openings: list[str] = Field(description="What the user says before a question (scripted user).")
+    author: str = Field(description="Who wrote the profile: catalogue, or the author model's name.")
+
+
+class Turn(Strict):
+    """One turn of a dialogue: the user's query and the reference response that continues the history."""
+
+    dialogue_id: str = Field(description="Id of the dialogue.")
+    turn: int = Field(ge=1, description="Number of the turn in its dialogue, from 1.")
+    system_id: str = Field(description="The system profile that the dialogue is played with.")
+    user_id: str = Field(description="The user who asks.")
+    query: str = Field(description="What the user says.")
+    triggered_ids: list[str] = Field(description="Ids of the constraints that this query triggers.")
+    reference: str = Field(description="The reference response; it continues the history.")
+    reference_score: float = Field(ge=0, le=1, description="Share of the triggered constraints that it follows.")
+    reference_model: str = Field(description="The model that wrote the reference response.")
+
+
+class Response(Strict):
+    """A policy response to a turn."""
+
+    response_id: str = Field(description="Id of the response.")
+    dialogue_id: str = Field(description="The dialogue.")
+    turn: int = Field(ge=1, description="The turn that it answers.")
+    sample: int = Field(ge=0, description="Number of the sample, from 0.")
+    text: str = Field(description="The response.")
+    model: str = Field(description="The policy that wrote it.")
+    finish_reason: str = Field(description="Why the model stopped: stop, length, ...")
+    prompt_tokens: int = Field(ge=0, description="Tokens of the prompt, as the server counted them.")
+    completion_tokens: int = Field(ge=0, description="Tokens of the response, as the server counted them.")
+    origin: Origin = Field(description="sampled from the policy, or refined by the critic.")
+
+
+class Judgment(Strict):
+    """The verdict on one response for one triggered constraint."""
+
+    response_id: str = Field(description="The response.")
+    constraint_id: str = Field(description="The constraint.")
+    dialogue_id: str = Field(description="The dialogue of the response.")
+    turn: int = Field(ge=1, description="The turn of the response.")
+    position: int = Field(
+        ge=0,
+        lt=MAX_CONSTRAINTS,
+        description="Place of the constraint in its system prompt, from 0: its bit in a mask.",
+    )
+    verdict: Verdict = Field(description="followed, violated, not_applicable, or unscored.")
+    reason: str = Field(description="Why; for unscored, what made the verdict unreadable.")
+    judge: str = Field(description="Who judged: code, or the judge model's name.")
+    votes: int = Field(ge=1, description="Votes behind the verdict.")
+
+
+class Reversal(Strict):
+    """The exact opposite of a constraint."""
+
+    constraint_id: str = Field(description="The constraint that is reversed.")
+    system_id: str = Field(description="The system profile it belongs to.")
+    text: str = Field(description="The reversed constraint as the policy reads it, without its trigger.")
+    check: StoredAsJson[Check] = Field(default=None, description="The complement of the check, as JSON.")
+    method: str = Field(description="Who reversed it: code, or the author model's name.")
+    verified: bool = Field(description="Whether the reversal is known to be the exact opposite.")
+
+
+class Pair(Strict):
+    """A chosen and a rejected response under a system prompt whose violated constraints are reversed."""
+
+    pair_id: str = Field(description="chosen id, a dash, rejected id.")
+    dialogue_id: str = Field(description="The dialogue.")
+    turn: int = Field(ge=1, description="The turn.")
+    chosen_id: str = Field(description="The response that is perfect under the rewritten prompt.")
+    rejected_id: str = Field(description="The response that differs.")
+    reversed_ids: list[str] = Field(
+        description="Constraints that are reversed in the prompt: the chosen's violated ones."
+    )
+    margin: int = Field(ge=1, description="Number of triggered constraints on which the two differ (g in the loss).")
+    noise_case: int = Field(
+        ge=1,
+        le=6,
+        description="What the same two would be under plain DPO: case 1-6 of the paper's Figure 1.",
+    )
+
+
+class Audit(Strict):
+    """The proof of a pair: its two responses decided again, from their texts, under the rewritten prompt."""
+
+    pair_id: str = Field(description="The pair.")
+    passed: bool = Field(description="Chosen follows everything triggered and rejected violates exactly margin of it.")
+    chosen_violated: int = Field(ge=0, description="Triggered constraints, as rewritten, that the chosen violates.")
+    rejected_violated: int = Field(ge=0, description="Triggered constraints, as rewritten, that the rejected violates.")
+    undecided: int = Field(ge=0, description="Triggered constraints that no check decides.")
+
+
+class LlmCall(Strict):
+    """One completed call, as accounted to the batch that needed it."""
+
+    request_hash: str = Field(description="Identity of the call in the call cache.")
+    stage: str = Field(description="The stage that asked.")
+    role: str = Field(description="The role that answered: author, user, responder, critic, judge, policy.")
+    model: str = Field(description="The model.")
+    prompt_tokens: int = Field(ge=0, description="Tokens in; with n samples a request, counted on the first only.")
+    completion_tokens: int = Field(ge=0, description="Tokens out.")
+    seconds: float = Field(ge=0, description="From request to answer, as paid when the call was made.")
+    tries: int = Field(ge=1, description="Attempts that it took.")
+    cost: float | None = Field(description="Price in the currency of the settings; null where no price is given.")
+    cached: bool = Field(description="Answered from the call cache: nothing was paid this time.")
+    error: str | None = Field(description="Why the call failed for good; null: it did not.")
+
+
+class Exclusion(Strict):
+    """What a stage left out, and why: counted, never dropped in silence."""
+
+    stage: str = Field(description="The stage that left it out.")
+    reason: str = Field(description="Why: unjudged, unscored, same_text, same_verdicts, irreversible, capped, ...")
+    what: str = Field(description="What was left out: responses or pairs.")
+    count: int = Field(ge=0, description="How many.")
+
+
+class Metric(Strict):
+    """One measured number of a model on a benchmark."""
+
+    run: str = Field(description="The run.")
+    model: str = Field(description="The model that was measured.")
+    benchmark: str = Field(description="What it was measured on.")
+    metric: str = Field(description="What was measured: csr, isr, ssr, ...")
+    value: float = Field(description="The value.")
+    low: float | None = Field(description="Lower end of the 95 % interval.")
+    high: float | None = Field(description="Upper end of the 95 % interval.")
+    n: int = Field(ge=0, description="Number of items behind it.")
+
+
+DATASETS: dict[str, type[BaseModel]] = {
+    "roles": RoleSeed,
+    "personas": PersonaSeed,
+    "systems": SystemProfile,
+    "users": UserProfile,
+    "turns": Turn,
+    "responses": Response,
+    "judgments": Judgment,
+    "reversals": Reversal,
+    "pairs": Pair,
+    "audits": Audit,
+    "exclusions": Exclusion,
+    "llm_calls": LlmCall,
+    "metrics": Metric,
+}
+"""Every dataset by its name: the Parquet folder, the SQL view and the word in the docs are this one."""
+
+
+class PartRef(Strict):
+    """Where a batch of rows rests: what tasks take and return instead of rows."""
+
+    dataset: str
+    key: str = Field(pattern=r"^[0-9a-f]{32}$")
+    rows: int = Field(ge=0)

@@ -1,0 +1,192 @@
+"""The settings of a run: read from ``factory.toml`` and the environment, and the one parameter of the flow.
+
+A field's description is what the form in the Prefect UI, the docs and the error messages show.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from models.base import Language, Strict
+
+RoleName = Literal["author", "user", "responder", "critic", "judge", "policy"]
+ExportFormat = Literal["trl", "llamafactory", "sft", "kto", "dpo"]
+
+
+class Seeds(Strict):
+    """Where the roles and personas come from."""
+
+    roles: str = Field(
+        default="seeds/roles.jsonl",
+        description="File of role seeds (JSON lines); looked up here, then in the factory's own folder.",
+    )
+    personas: str = Field(
+        default="seeds/personas.jsonl", description="File of persona seeds (JSON lines); looked up likewise."
+    )
+    max_roles: int | None = Field(
+        default=None, ge=1, description="Use only so many roles of each language; empty: all."
+    )
+    languages: list[Language] = Field(
+        default=["en", "zh"], min_length=1, description="Use only seeds in these languages."
+    )
+
+
+class Serve(Strict):
+    """A model server that the factory starts, watches and stops itself."""
+
+    engine: Literal["llama.cpp"] = Field(default="llama.cpp", description="The server to start.")
+    model_path: str | None = Field(
+        default=None, description="GGUF file to serve; empty: the embedded SmolLM2-135M-Instruct."
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="Loopback port; 0: any free one.")
+    slots: int = Field(default=8, ge=1, le=256, description="Requests that are decoded together.")
+    context: int = Field(default=2048, ge=256, description="Context length of a slot, in tokens.")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one for each core.")
+    start_timeout_s: float = Field(default=120, gt=0, description="Seconds until it must be healthy.")
+
+
+class Endpoint(Strict):
+    """An OpenAI-compatible server and the model on it."""
+
+    base_url: str | None = Field(
+        default=None, description="Base address, such as http://127.0.0.1:8000/v1; empty only with serve."
+    )
+    model: str = Field(min_length=1, description="Name of the model on that server.")
+    identity: str | None = Field(
+        default=None,
+        description="Tells apart two servers that give one name to different weights; part of every key.",
+    )
+    api_key_env: str | None = Field(
+        default=None, description="NAME of the environment variable that holds the key; never the key itself."
+    )
+    max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most.")
+    timeout_s: float = Field(default=300, gt=0, description="Seconds after which a request is given up and retried.")
+    max_tries: int = Field(default=6, ge=1, le=50, description="Attempts a request before it counts as failed.")
+    samples_in_one_request: bool = Field(
+        default=True,
+        description="The server takes n > 1: K samples are one request, and the prompt is read once.",
+    )
+    price_in: float | None = Field(default=None, ge=0, description="Price of a million prompt tokens; empty: unknown.")
+    price_out: float | None = Field(
+        default=None, ge=0, description="Price of a million completion tokens; empty: unknown."
+    )
+    serve: Serve | None = Field(default=None, description="Start the server for this run; empty: it runs already.")
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Endpoint:
+        if (self.base_url is None) == (self.serve is None):
+            raise ValueError("an endpoint has either base_url or serve")
+        return self
+
+
+class Role(Strict):
+    """Who answers for a role, and how it samples."""
+
+    endpoint: str = Field(description="Name of an endpoint.")
+    temperature: float = Field(default=1.0, ge=0, le=2, description="Sampling temperature.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling.")
+    max_tokens: int = Field(default=1024, ge=1, description="Tokens of an answer at most.")
+
+
+class Roles(Strict):
+    """The roles and who plays them."""
+
+    author: Role | None = Field(default=None, description="Writes profiles; empty: the catalogue.")
+    user: Role | None = Field(default=None, description="Simulates the user; empty: the questions of the seeds.")
+    responder: Role | None = Field(default=None, description="Writes reference responses; empty: the policy does.")
+    critic: Role | None = Field(default=None, description="Improves responses; empty: nobody.")
+    judge: Role | None = Field(default=None, description="Judges what no check decides; empty: nobody.")
+    policy: Role = Field(default=Role(endpoint="demo", max_tokens=96), description="The model to be trained.")
+
+
+class Constraints(Strict):
+    """What the catalogue author draws."""
+
+    min_per_system: int = Field(default=4, ge=1, le=20, description="Constraints of a system prompt, at least.")
+    max_per_system: int = Field(default=6, ge=1, le=20, description="Constraints of a system prompt, at most.")
+    conditional_share: float = Field(
+        default=0.2, ge=0, le=1, description="Share of constraints that apply only to some queries."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Constraints:
+        if self.min_per_system > self.max_per_system:
+            raise ValueError("min_per_system is larger than max_per_system")
+        return self
+
+
+class Dialogues(Strict):
+    """Self-play."""
+
+    per_system: int = Field(default=1, ge=1, description="Dialogues of a system profile.")
+    turns: int = Field(default=5, ge=1, le=20, description="Turns of a dialogue.")
+    reference_samples: int = Field(default=5, ge=1, le=64, description="Reference responses to choose the best from.")
+
+
+class Pairs(Strict):
+    """How pairs are chosen."""
+
+    min_margin: int = Field(default=1, ge=1, description="Smallest margin of a pair.")
+    max_per_turn: int | None = Field(default=None, ge=1, description="Pairs of a turn at most; empty: all.")
+    max_per_dialogue: int | None = Field(default=None, ge=1, description="Pairs of a dialogue at most; empty: all.")
+
+
+class Export(Strict):
+    """What is written for trainers."""
+
+    formats: list[ExportFormat] = Field(
+        default=["trl", "llamafactory", "sft", "kto", "dpo"], description="Formats to write."
+    )
+    validation_share: float = Field(default=0.1, ge=0, lt=1, description="Share of dialogues held out.")
+    untriggered: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="Constraints that a turn does not trigger: keep them in its prompt or drop them.",
+    )
+
+
+EMBEDDED = Endpoint(model="smollm2-135m-instruct-q4_1", max_concurrency=8, serve=Serve(), timeout_s=600)
+
+
+class FactorySettings(Strict):
+    """Everything a run depends on."""
+
+    run: str = Field(
+        default="demo",
+        pattern=r"^[a-z][a-z0-9_]{0,47}$",
+        description="Name of the run: a schema of that name in the catalog. Lower-case letters, digits, underscores.",
+    )
+    data: str = Field(default="data", description="Folder of parts, manifests, cache, catalog and exports.")
+    seed: int = Field(default=0, ge=0, description="Seed of every draw.")
+    batch_size: int = Field(default=50, ge=1, le=5000, description="Items of a part; 50 to 500 is good.")
+    seeds: Seeds = Field(default=Seeds(), description="Roles and personas.")
+    constraints: Constraints = Field(default=Constraints(), description="What the catalogue author draws.")
+    dialogues: Dialogues = Field(default=Dialogues(), description="Self-play.")
+    samples: int = Field(default=5, ge=2, le=64, description="Policy responses a turn (K).")
+    endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
+    roles: Roles = Field(default=Roles(), description="Who plays which role.")
+    pairs: Pairs = Field(default=Pairs(), description="How pairs are chosen.")
+    export: Export = Field(default=Export(), description="What is written for trainers.")
+
+    @model_validator(mode="after")
+    def _known_endpoints(self) -> FactorySettings:
+        for name in Roles.model_fields:
+            role: Role | None = getattr(self.roles, name)
+            if role is not None and role.endpoint not in self.endpoints:
+                known = ", ".join(sorted(self.endpoints)) or "none"
+                raise ValueError(f"roles.{name}.endpoint is {role.endpoint!r}; known endpoints: {known}")
+        return self
+
+    def role(self, name: RoleName) -> Role | None:
+        """Who plays a role; the policy answers for the responder where none is set."""
+        if name == "responder" and self.roles.responder is None:
+            return self.roles.policy
+        role: Role | None = getattr(self.roles, name)
+        return role
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder as a path."""
+        return Path(self.data)

@@ -1,0 +1,51 @@
+"""What a run came to: the end of ``rpo demo``, the manifest's summary and the flow run's artifact."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from models.base import Strict
+
+NOISE_CASES = {
+    1: "same score, nothing in common: no DPO pair",
+    2: "same score, partly the same: no DPO pair",
+    3: "rejected better somewhere, nothing in common: noise",
+    4: "rejected better somewhere, partly the same: noise",
+    5: "chosen follows more, yet not all: may teach that the rest is not required",
+    6: "chosen perfect: clean",
+}
+"""The six cases of the paper's Figure 1: what plain DPO would have made of the same two responses."""
+
+
+class KindSatisfaction(Strict):
+    """How often responses followed a kind of constraint."""
+
+    kind: str
+    followed: int
+    scored: int
+
+
+class RunSummary(Strict):
+    """Counts of a run."""
+
+    run: str
+    systems: int
+    dialogues: int
+    turns: int
+    responses: int
+    judgments: int
+    unscored: int
+    satisfaction: list[KindSatisfaction]
+    pairs: int
+    margins: dict[int, int] = Field(description="Pairs by margin.")
+    noise_cases: dict[int, int] = Field(description="Pairs by noise case.")
+    audited: int
+    audit_failed: int
+    calls_made: int = Field(description="LLM calls that were made by this process.")
+    calls_cached: int = Field(description="LLM calls that the call cache answered.")
+    tokens_in: int = Field(description="Prompt tokens of the run's calls.")
+    tokens_out: int = Field(description="Completion tokens of the run's calls.")
+    cost: float | None = Field(description="Cost of the run's calls; null where a price is unknown.")
+    exported: dict[str, dict[str, int]] = Field(description="Exported rows by format and split.")
+    export_folder: str | None
+    seconds: float

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios against a limit or a peer in one run."""

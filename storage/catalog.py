@@ -1,0 +1,174 @@
+"""The catalog: every run's tables in DuckDB, as views over its parts. It can be deleted at any time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+from pydantic import BaseModel
+
+from models.arrow import arrow_schema
+from models.errors import StorageError
+from models.records import DATASETS, PartRef
+from storage.files import atomic_path
+from storage.manifests import Manifest, list_runs
+from storage.parts import PartStore
+
+CATALOG_FILE = "catalog.duckdb"
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
+
+
+class QueryResult(NamedTuple):
+    """Rows with the names of their columns."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    truncated: bool = False
+
+
+def build_catalog(root: Path) -> list[str]:
+    """Make the catalog anew: one schema a run, the newest run in ``main`` too.
+
+    It is built beside the old one and renamed into place: who has the old one open keeps reading it.
+
+    Returns:
+        Warnings: parts that a manifest lists and that are gone or damaged. Their rows are missing in the views.
+
+    Raises:
+        StorageError: A manifest is damaged, or the catalog cannot be written.
+    """
+    store = PartStore(root)
+    store.ensure_schemas()
+    runs = list_runs(root)
+    warnings: dict[PartRef, str] = {}
+    with atomic_path(store.root / CATALOG_FILE, "The catalog") as path:
+        try:
+            with duckdb.connect(str(path)) as db:
+                for manifest in runs:
+                    db.execute(f"CREATE SCHEMA {_name(manifest.run)}")
+                    _make_views(db, store, manifest, warnings)
+                _make_main(db, store, runs[-1] if runs else None)
+        except duckdb.Error as error:
+            raise StorageError(
+                f"The catalog could not be built: {error}.",
+                safe="Parts and manifests are not affected.",
+                next_step="If a file is named above, delete it; then run the same command again.",
+            ) from error
+    return list(warnings.values())
+
+
+def _make_views(
+    db: duckdb.DuckDBPyConnection, store: PartStore, manifest: Manifest, warnings: dict[PartRef, str]
+) -> None:
+    for dataset, model in DATASETS.items():
+        paths = []
+        for part in manifest.parts_of(dataset):
+            # one damaged file would break the whole view
+            if why := _unreadable(store, part):
+                warnings.setdefault(part, f"Left out of run {manifest.run}: {why}")
+            else:
+                paths.append(store.path(part))
+        _make_view(db, f"{_name(manifest.run)}.{_name(dataset)}", model, _select(store, dataset, paths))
+
+
+def _make_main(db: duckdb.DuckDBPyConnection, store: PartStore, newest: Manifest | None) -> None:
+    for dataset, model in DATASETS.items():
+        # a view of the view: binding thousands of files a second time would cost as much as the first
+        source = f"FROM {_name(newest.run)}.{_name(dataset)}" if newest else _select(store, dataset, [])
+        _make_view(db, f"main.{_name(dataset)}", model, source)
+
+
+def _make_view(db: duckdb.DuckDBPyConnection, view: str, model: type[BaseModel], source: str) -> None:
+    db.execute(f"CREATE VIEW {view} AS {source}")
+    about = (model.__doc__ or "").strip().splitlines()[0]
+    db.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
+    for column in arrow_schema(model):
+        comment = (column.metadata or {}).get(b"comment", b"").decode()
+        db.execute(f"COMMENT ON COLUMN {view}.{_name(column.name)} IS {_text(comment)}")
+
+
+def _select(store: PartStore, dataset: str, paths: list[Path]) -> str:
+    # an empty list of files is an error, so the zero-row schema file is always first
+    files = ", ".join(_text(str(path.resolve())) for path in [store.schema_path(dataset), *paths])
+    columns = ", ".join(_name(name) for name in arrow_schema(DATASETS[dataset]).names)
+    return f"SELECT {columns} FROM read_parquet([{files}], union_by_name = true)"
+
+
+def _unreadable(store: PartStore, part: PartRef) -> str:
+    try:
+        return "" if store.find(part.dataset, part.key) else f"Part {store.path(part)} is missing."
+    except StorageError as error:
+        return str(error)
+
+
+def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
+    """Run one reading statement over the catalog, which is made first if it is not there.
+
+    Nothing can be written, and nothing outside ``root`` can be read.
+
+    Args:
+        root: The data folder.
+        sql: One SELECT, FROM, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
+        limit: Rows to return at most; ``truncated`` says whether there were more.
+
+    Raises:
+        StorageError: The statement is not a reading one, or DuckDB refuses it.
+    """
+    path = Path(root) / CATALOG_FILE
+    try:
+        _check_reading(sql)
+        if not path.exists():
+            build_catalog(root)
+        try:
+            return _fetch(path, sql, limit)
+        except duckdb.IOException:
+            # a part was deleted or replaced since: look again, once
+            build_catalog(root)
+            return _fetch(path, sql, limit)
+    except duckdb.Error as error:
+        runs = ", ".join(manifest.run for manifest in list_runs(root)) or "none"
+        raise StorageError(
+            f"DuckDB refuses: {str(error).strip()}",
+            next_step=f"Tables: {', '.join(DATASETS)}. Runs (a schema each): {runs}. "
+            'Columns: rpo sql "describe pairs".',
+        ) from error
+
+
+def _check_reading(sql: str) -> None:
+    """Refuse what is not one reading statement. EXPLAIN is judged by what it explains: EXPLAIN ANALYZE runs it."""
+    # extract_statements keeps the text of a comment, and such an EXPLAIN is then refused: the safe side
+    statements = duckdb.extract_statements(_EXPLAIN.sub("", sql, count=1) if _EXPLAIN.match(sql) else sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise StorageError(
+            "Only one statement that reads is allowed here: SELECT, FROM, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.",
+            safe="Nothing was changed.",
+            next_step=f"For anything else open {CATALOG_FILE} in a DuckDB client of your own.",
+        )
+
+
+def _fetch(path: Path, sql: str, limit: int | None) -> QueryResult:
+    # Attached to a database of its own: connections to one file share an instance in a process, and the second
+    # thread would find its configuration locked
+    with duckdb.connect() as db:
+        db.execute(f"ATTACH {_text(str(path.resolve()))} AS catalog (READ_ONLY)")
+        db.execute("USE catalog.main")
+        db.execute("SET allowed_directories = ?", [[str(path.parent.resolve())]])
+        db.execute("SET enable_external_access = false")
+        db.execute("SET lock_configuration = true")
+        cursor = db.execute(sql)
+        columns = [column[0] for column in cursor.description or []]
+        if limit is None:
+            return QueryResult(columns, cursor.fetchall())
+        rows = cursor.fetchmany(limit + 1)
+        return QueryResult(columns, rows[:limit], truncated=len(rows) > limit)
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

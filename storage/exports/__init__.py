@@ -1,0 +1,5 @@
+"""What trainers read: preference pairs for TRL and LLaMA-Factory, and the baselines from the same responses."""
+
+from storage.exports.files import EXPORTS_FOLDER, ExportSummary, export_run
+
+__all__ = ["EXPORTS_FOLDER", "ExportSummary", "export_run"]

@@ -1,0 +1,116 @@
+"""Writing a file so that a reader sees the whole of it or nothing, whatever kills the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from models.base import digest
+from models.errors import StorageError
+
+# a process id means something on its own machine only, and DATA may be a network folder
+_HOST = digest(socket.gethostname(), length=8)
+_TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.\d+\.tmp(\.wal)?$")
+_STALE_AFTER_S = 3600.0
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that no other thread or process uses and no glob matches."""
+    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_native_id()}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path, what: str) -> Iterator[Path]:
+    """A temporary path that becomes ``path``, synced, when the body ends well, and vanishes when it does not.
+
+    Args:
+        path: The file to make or replace.
+        what: The noun for the error message, such as "part judgments/ab12".
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise cannot_write(what, path, error) from error
+    finally:
+        # after a rename it is gone; Path.unlink on a full disk works
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, what: str) -> Iterator[BinaryIO]:
+    """Like ``atomic_path``, with the temporary file open for writing."""
+    with atomic_path(path, what) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+
+
+def cannot_write(what: str, path: Path, error: OSError) -> StorageError:
+    """The error for a write that the operating system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        next_step = f"Free space under {path.parent} and run the same command again: it goes on from there."
+    else:
+        next_step = f"Check that {path.parent} exists and may be written, then run the same command again."
+    return StorageError(
+        f"{what} could not be written to {path}: {error.strerror or error}.",
+        safe="Every finished part, manifest and call is whole; nothing half-written was left in place.",
+        next_step=next_step,
+    )
+
+
+def sweep_temporaries(root: Path) -> list[Path]:
+    """Remove what dead writers left under ``root``; returns what was removed.
+
+    A temporary is dead when its process is gone (on this machine), or when nothing has touched it for an hour.
+    """
+    removed = []
+    for folder in [root, *(child for child in root.iterdir() if child.is_dir())] if root.is_dir() else []:
+        for path in folder.iterdir():
+            match = _TEMPORARY.match(path.name)
+            if match is None or not _is_dead(path, match["host"], int(match["pid"])):
+                continue
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return sorted(removed)
+
+
+def _is_dead(path: Path, host: str, pid: int) -> bool:
+    try:
+        if time.time() - path.stat().st_mtime > _STALE_AFTER_S:
+            return True
+    except FileNotFoundError:
+        return False
+    if host != _HOST:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

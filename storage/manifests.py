@@ -1,0 +1,143 @@
+"""Runs: a manifest says which parts belong to a run; the folders hold the parts of all runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field, ValidationError, field_validator
+
+from models.base import Strict
+from models.errors import StorageError
+from models.records import PartRef
+from storage.files import atomic_file
+
+RunStatus = Literal["running", "complete", "failed"]
+
+# schemas that every DuckDB database has; `main` shows the newest run
+RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system"})
+
+
+class Manifest(Strict):
+    """A run and the parts that belong to it: ``DATA/runs/<run>.json``."""
+
+    run: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="Name of the run.")
+    settings_hash: str = Field(description="Hash of the settings.")
+    settings: dict[str, Any] = Field(description="The settings, as JSON.")
+    started_at: AwareDatetime = Field(description="When the run started.")
+    finished_at: AwareDatetime | None = Field(default=None, description="When it ended; null: it has not.")
+    status: RunStatus = Field(default="running", description="running, complete or failed.")
+    parts: list[PartRef] = Field(default=[], description="The parts of the run, in the order they were added.")
+    summary: dict[str, Any] | None = Field(default=None, description="What the run made; null until it is complete.")
+
+    @field_validator("run")
+    @classmethod
+    def _not_reserved(cls, run: str) -> str:
+        if run in RESERVED_RUNS:
+            raise ValueError(f"a run cannot be called {run}: the catalog has a schema of that name already")
+        return run
+
+    def parts_of(self, dataset: str) -> list[PartRef]:
+        """The run's parts of one dataset, in the order they were added."""
+        return [part for part in self.parts if part.dataset == dataset]
+
+
+def manifest_path(root: Path, run: str) -> Path:
+    """Where the manifest of a run rests."""
+    return Path(root) / "runs" / f"{run}.json"
+
+
+def save(root: Path, manifest: Manifest) -> None:
+    """Write a manifest: synced and whole, or as it was before.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    with atomic_file(manifest_path(root, manifest.run), f"Manifest of run {manifest.run}") as file:
+        file.write(manifest.model_dump_json(indent=1).encode("utf-8"))
+
+
+def load(root: Path, run: str) -> Manifest:
+    """The manifest of a run.
+
+    Raises:
+        StorageError: There is no such run, or its manifest is damaged.
+    """
+    path = manifest_path(root, run)
+    # a run's name comes from the command line: never read what is not a child of runs/
+    if "/" in run or not path.is_file():
+        known = ", ".join(sorted(file.stem for file in (Path(root) / "runs").glob("[!.]*.json"))) or "none"
+        raise StorageError(f"There is no run {run!r} in {root}; known runs: {known}.")
+    return _read(path)
+
+
+def list_runs(root: Path) -> list[Manifest]:
+    """All runs, the newest last.
+
+    Raises:
+        StorageError: A manifest is damaged; the message names it.
+    """
+    manifests = [_read(path) for path in sorted((Path(root) / "runs").glob("[!.]*.json"))]
+    return sorted(manifests, key=lambda manifest: (manifest.started_at, manifest.run))
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _damaged(path, str(error)) from error
+    if manifest.run != path.stem:
+        raise _damaged(path, f"it says that it is run {manifest.run}")
+    return manifest
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"Manifest {path} is damaged: {why}.",
+        safe="All parts and completed calls are whole.",
+        next_step=f"Move it away (mv '{path}' '{path}.damaged') and run again with the same settings: "
+        "finished parts are found again and nothing is paid twice.",
+    )
+
+
+class RunBook:
+    """The manifest of a run under way, for all threads that finish parts; every change is saved at once.
+
+    Args:
+        root: The data folder.
+        manifest: The run; it is saved as it is.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._root, self._manifest = Path(root), manifest
+        self._known = set(manifest.parts)
+        self._lock = threading.Lock()
+        save(self._root, manifest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The run as it now is."""
+        return self._manifest
+
+    def add(self, refs: Iterable[PartRef]) -> None:
+        """Register parts; those that are registered already change nothing."""
+        with self._lock:
+            new = [ref for ref in dict.fromkeys(refs) if ref not in self._known]
+            if new:
+                self._save(parts=[*self._manifest.parts, *new])
+                self._known.update(new)
+
+    def finish(self, status: Literal["complete", "failed"], summary: dict[str, Any] | None = None) -> Manifest:
+        """Close the run, now."""
+        with self._lock:
+            self._save(status=status, summary=summary, finished_at=datetime.now(UTC))
+            return self._manifest
+
+    def _save(self, **changes: Any) -> None:
+        # what could not be saved is not remembered, so that the next add tries again
+        changed = self._manifest.model_copy(update=changes)
+        save(self._root, changed)
+        self._manifest = changed

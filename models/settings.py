@@ -44,7 +44,7 @@ class Serve(Strict):
     port: int = Field(default=0, ge=0, le=65535, description="Loopback port; 0: any free one.")
     slots: int = Field(default=8, ge=1, le=256, description="Requests that are decoded together.")
     context: int = Field(default=2048, ge=256, description="Context length of a slot, in tokens.")
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one for each core.")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one less than cores, which is fastest where anything else runs.")
     start_timeout_s: float = Field(default=120, gt=0, description="Seconds until it must be healthy.")
 
 

@@ -1,0 +1,1 @@
+"""The gateway to models, the servers that the factory starts, and the prompts."""

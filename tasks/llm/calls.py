@@ -1,0 +1,163 @@
+"""What is asked of a model and what comes back: the request, its identity, and how an answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from models.base import digest
+from models.prompting import ChatMessage
+from models.settings import Endpoint, Role
+
+# Raise it only when the meaning of a hash changes: every stored answer is forgotten then.
+HASH_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat to be continued, ``samples`` times."""
+
+    messages: Sequence[ChatMessage]
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSample:
+    """One answer, or why there is none.
+
+    Attributes:
+        text: The answer; empty when ``error`` is set.
+        finish_reason: What the server said: ``stop``, ``length``, ...; ``error`` when there is no answer.
+        prompt_tokens: Tokens in; of an n-request only its first sample counts them, as they are paid once.
+        completion_tokens: Tokens out; of an n-request the total, shared out by length of text.
+        seconds: From request to answer of the attempt that succeeded; all samples of an n-request have the same.
+        tries: Attempts that it took.
+        cached: Nothing was paid for it this time: it was stored, or the same question was asked at the same time.
+        error: Why there is no answer; errors are never stored.
+    """
+
+    text: str
+    finish_reason: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    tries: int
+    cached: bool
+    request_hash: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice of a server's answer, read and checked."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class MalformedAnswerError(Exception):
+    """The server said 200 and something that is not an answer; worth asking again."""
+
+
+def hash_requests(
+    role: Role, endpoint: Endpoint, messages: Sequence[ChatMessage], samples: int, seed: int
+) -> list[str]:
+    """The identity of each sample of a request: its key in the call cache.
+
+    Part of it: the model and the endpoint's ``identity``, the messages, the sampling, the settings' seed, the number
+    of the sample. Not part of it: the address (a server may move), concurrency, time-outs and retries (they do not
+    change an answer), prices, and the role's name (two roles that ask one model the same may share the answer).
+    """
+    sampling = [role.temperature, role.top_p, role.max_tokens]
+    prefix = digest([HASH_VERSION, endpoint.model, endpoint.identity, list(messages), sampling, seed])
+    return [digest([prefix, sample]) for sample in range(samples)]
+
+
+def request_body(role: Role, endpoint: Endpoint, messages: Sequence[ChatMessage], hashes: list[str]) -> dict[str, Any]:
+    """The body that asks for the samples with these hashes.
+
+    The seed comes from the first hash, which holds the settings' seed: a deterministic server answers alike again.
+    """
+    return {
+        "model": endpoint.model,
+        "messages": [{"role": m["role"], "content": clean_text(m["content"])} for m in messages],
+        "temperature": role.temperature,
+        "top_p": role.top_p,
+        "max_tokens": role.max_tokens,
+        "n": len(hashes),
+        "seed": int(hashes[0][:8], 16) & 0x7FFFFFFF,
+    }
+
+
+def read_choices(body: object, n: int, max_tokens: int) -> list[Choice]:
+    """The ``n`` choices of a chat completion.
+
+    Raises:
+        MalformedAnswerError: There are fewer, or something in them is not what the API promises.
+    """
+    if not isinstance(body, dict):
+        raise MalformedAnswerError("the answer is not a JSON object")
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedAnswerError("the answer has no choices")
+    if len(choices) < n:
+        raise MalformedAnswerError(f"{len(choices)} choices for n = {n}; set samples_in_one_request = false?")
+    read = [_read_choice(choice) for choice in sorted(choices, key=_choice_index)[:n]]
+    prompt_tokens, total = _usage(body, "prompt_tokens"), _usage(body, "completion_tokens")
+    # llama.cpp (it alone sends "timings") reports the tokens of the first choice, all others those of all choices
+    shares = _extrapolate(total, read, max_tokens) if "timings" in body else _share_out(total, read)
+    return [
+        Choice(text, reason, prompt_tokens if i == 0 else 0, tokens)
+        for i, ((text, reason), tokens) in enumerate(zip(read, shares, strict=True))
+    ]
+
+
+def clean_text(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates replaced, so that UTF-8 and Parquet take it."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _choice_index(choice: object) -> int:
+    index = choice.get("index") if isinstance(choice, dict) else None
+    return index if isinstance(index, int) else 0
+
+
+def _read_choice(choice: object) -> tuple[str, str]:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise MalformedAnswerError("a choice has no message")
+    content, reason = message.get("content"), choice.get("finish_reason")
+    reason = reason if isinstance(reason, str) else "unknown"
+    if content is None and reason == "length":
+        # a reasoning model that spent all its tokens before the answer: final, asking again would pay again
+        content = ""
+    if not isinstance(content, str):
+        raise MalformedAnswerError(f"the content of a choice is {type(content).__name__}, not text")
+    return clean_text(content), reason
+
+
+def _usage(body: dict[Any, Any], name: str) -> int:
+    usage = body.get("usage")
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _share_out(total: int, read: list[tuple[str, str]]) -> list[int]:
+    weights = [len(text) + 1 for text, _ in read]
+    bounds, so_far = [0], 0
+    for weight in weights:
+        so_far += weight
+        bounds.append(round(total * so_far / sum(weights)))
+    return [high - low for low, high in pairwise(bounds)]
+
+
+def _extrapolate(first: int, read: list[tuple[str, str]], max_tokens: int) -> list[int]:
+    per_character = first / (len(read[0][0]) + 1)
+    return [first] + [min(max_tokens, round((len(text) + 1) * per_character)) for text, _ in read[1:]]

@@ -1,0 +1,295 @@
+"""The one door to all models: every call is looked up, made once, stored, and only then returned."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from models.base import digest
+from models.errors import FactoryError, SettingsError
+from models.records import LlmCall
+from models.settings import FactorySettings, Role, RoleName
+from storage.call_cache import CallCache
+from tasks.llm.calls import ChatRequest, ChatSample, hash_requests
+from tasks.llm.commits import CommitWriter
+from tasks.llm.endpoint import EndpointClient, GaveUpError
+from tasks.llm.flights import Flights
+from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, plan_jobs, read_answer, to_cache
+
+# What is in flight is paid for: when the gateway closes, it gets so long to arrive and be stored.
+CLOSE_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has just been done, for a progress bar: numbers of samples to add."""
+
+    stage: str
+    role: str
+    made: int = 0
+    cached: int = 0
+    failed: int = 0
+
+
+ProgressHook = Callable[[Progress], None]
+
+
+class Gateway:
+    """Asks models, from any number of threads.
+
+    One event loop on a thread of its own serves them all, so the bound on requests in flight holds however many
+    batches ask, and connections are shared.
+
+    Args:
+        settings: Roles, endpoints, seed, data folder.
+        cache: Where answers are looked up and committed.
+        on_progress: Called from several threads with what has just been done; must be quick and thread-safe.
+    """
+
+    def __init__(self, settings: FactorySettings, cache: CallCache, *, on_progress: ProgressHook | None = None) -> None:
+        self.on_progress = on_progress
+        self._settings, self._cache = settings, cache
+        self._lock = threading.Lock()
+        self._flights = Flights()
+        self._clients: dict[str, EndpointClient] = {}
+        self._tasks: dict[asyncio.Task[None], Job] = {}
+        self._closed = False
+        self._commits = CommitWriter(cache)
+        self._loop = _new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="llm-gateway", daemon=True)
+        self._thread.start()
+
+    def complete(self, role_name: RoleName, requests: Sequence[ChatRequest], *, stage: str) -> list[list[ChatSample]]:
+        """Answers each request with its samples, from the cache where they are stored.
+
+        An answer is on disk before it is returned. A request that fails for good is a sample with ``error``; the
+        others go on.
+
+        Raises:
+            SettingsError: Nobody plays the role, or the key's variable is not set.
+            EndpointError: The server refuses (400, 401, 403, 404). What is queued is not sent; what is in flight is
+                stored when it arrives.
+            ModelServerError: A managed server does not start or died too often.
+            StorageError: The call cache cannot be read or written.
+        """
+        role = self._settings.role(role_name)
+        if role is None:
+            known = ", ".join(sorted(self._settings.endpoints))
+            raise SettingsError(
+                f"Stage {stage!r} needs the role {role_name!r}, which nobody plays.",
+                next_step=f"Set roles.{role_name}.endpoint to one of: {known}",
+            )
+        endpoint = self._settings.endpoints[role.endpoint]
+        wanted = [hash_requests(role, endpoint, r.messages, r.samples, self._settings.seed) for r in requests]
+        samples: dict[str, ChatSample] = {}
+        # more than one round only where another batch gave up a sample that this one waited for
+        while missing := dict.fromkeys(h for hashes in wanted for h in hashes if h not in samples):
+            if self._closed:
+                raise _closed_error()
+            samples |= self._answer(role_name, role, stage, requests, wanted, missing)
+        result, seen = [], set[str]()
+        for hashes in wanted:
+            # what is asked twice in a batch is paid once
+            result.append([dataclasses.replace(samples[h], cached=True) if h in seen else samples[h] for h in hashes])
+            seen.update(hashes)
+        return result
+
+    def accounts(self, samples: Iterable[Sequence[ChatSample]], role: RoleName, stage: str) -> list[LlmCall]:
+        """The records of what ``complete`` returned.
+
+        The cost of a cached sample is what it cost when it was made; it is not paid again.
+        """
+        player = self._settings.role(role)
+        endpoint = self._settings.endpoints[player.endpoint] if player is not None else None
+        return [account_for(sample, endpoint, role, stage) for group in samples for sample in group]
+
+    def server_pids(self) -> dict[str, int]:
+        """Process ids of the managed servers that run, by endpoint."""
+        pids = {name: client.server_pid for name, client in self._clients.items()}
+        return {name: pid for name, pid in pids.items() if pid is not None}
+
+    def close(self) -> None:
+        """Stores what is in flight, stops servers, closes connections, joins the threads; may be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._commits.close()
+            for client in self._clients.values():
+                client.stop_server()
+
+    def _answer(
+        self,
+        role_name: RoleName,
+        role: Role,
+        stage: str,
+        requests: Sequence[ChatRequest],
+        wanted: list[list[str]],
+        missing: Iterable[str],
+    ) -> dict[str, ChatSample]:
+        """Samples by hash: stored, made, or made by another batch; none for those that another batch gave up."""
+        own, others = self._flights.claim(missing)
+        jobs: list[Job] = []
+        try:
+            samples = {h: from_cache(call) for h, call in self._cache.get_many(list(own)).items()}
+            self._flights.land(own, samples.values())
+            self._report(stage, role_name, cached=len(samples))
+            if rest := {h: flight for h, flight in own.items() if h not in samples}:
+                client = self._client(role.endpoint)
+                client.prepare()
+                jobs = plan_jobs(role_name, role, stage, client, requests, wanted, rest)
+                self._run_and_wait(jobs)
+                samples |= {h: flight.result() for h, flight in rest.items()}
+        except BaseException:
+            sent = {h for job in jobs if job.ticket.in_flight for h in job.flights}
+            self._flights.release({h: flight for h, flight in own.items() if h not in sent})
+            raise
+        for hash_, flight in others.items():
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                samples[hash_] = dataclasses.replace(flight.result(), cached=True)
+                self._report(stage, role_name, cached=1)
+        return samples
+
+    def _client(self, name: str) -> EndpointClient:
+        with self._lock:
+            if self._closed:
+                raise _closed_error()
+            if name not in self._clients:
+                self._clients[name] = EndpointClient(name, self._settings.endpoints[name], self._settings.data)
+            return self._clients[name]
+
+    def _run_and_wait(self, jobs: list[Job]) -> None:
+        with self._lock:
+            # under the lock: once closed, the loop would never run it
+            if self._closed:
+                raise _closed_error()
+            running = asyncio.run_coroutine_threadsafe(self._run(jobs), self._loop)
+        try:
+            running.result()
+        except concurrent.futures.CancelledError:
+            raise _closed_error() from None
+        except BaseException:
+            # Ctrl-C in this thread: send nothing more
+            running.cancel()
+            raise
+
+    async def _run(self, jobs: list[Job]) -> None:
+        tasks = {asyncio.create_task(self._run_job(job)): job for job in jobs}
+        self._tasks.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._finish)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            _abandon(tasks)
+
+    async def _run_job(self, job: Job) -> None:
+        try:
+            answer = await job.client.ask(job.role, job.body, job.ticket)
+        except GaveUpError as failure:
+            if job.ticket.abandoned:
+                raise asyncio.CancelledError from None
+            samples = failed_samples(job, failure)
+            self._report(job.stage, job.role, failed=len(samples))
+        else:
+            samples = read_answer(job, answer)
+            await asyncio.wrap_future(self._commits.submit([to_cache(sample) for sample in samples]))
+            self._report(job.stage, job.role, made=len(samples))
+        self._flights.land(job.flights, samples)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        # a callback rather than finally: a task that is cancelled before its first step runs no line of its body
+        self._flights.release(self._tasks.pop(task).flights)
+        if not task.cancelled():
+            task.exception()  # read, so that asyncio does not log what the batch has reported or left behind
+
+    def _report(self, stage: str, role: RoleName, *, made: int = 0, cached: int = 0, failed: int = 0) -> None:
+        if self.on_progress is not None and made + cached + failed:
+            self.on_progress(Progress(stage, role, made, cached, failed))
+
+    async def _shut_down(self) -> None:
+        _abandon(self._tasks)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=CLOSE_GRACE_S)
+        # also the coroutines of batches, or their threads would wait for ever
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+        await self._loop.shutdown_default_executor()
+
+
+def _abandon(tasks: dict[asyncio.Task[None], Job]) -> None:
+    """Sends nothing more; what is in flight is paid for, so it may land and be stored."""
+    for task, job in tasks.items():
+        job.ticket.abandoned = True
+        if not task.done() and not job.ticket.in_flight:
+            task.cancel()
+
+
+def _closed_error() -> FactoryError:
+    return FactoryError(
+        "The gateway to the models was closed while a batch waited.", safe="Every completed answer is stored."
+    )
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+_open: dict[str, tuple[Gateway, CallCache]] = {}
+_open_lock = threading.Lock()
+_open_pid = os.getpid()
+
+
+def open_gateway(settings: FactorySettings) -> Gateway:
+    """The gateway of this process for these settings, made at the first call and shared by all threads.
+
+    Settings that differ only in what no call depends on (run name, batch size, ...) share one.
+    """
+    global _open_pid
+    with _open_lock:
+        if _open_pid != os.getpid():
+            # threads do not survive a fork: what was inherited belongs to the parent
+            _open.clear()
+            _open_pid = os.getpid()
+        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed"})
+        key = digest([str(settings.data_dir.resolve()), parts])
+        if key not in _open:
+            cache = CallCache(settings.data_dir / "calls.sqlite")
+            _open[key] = Gateway(settings, cache), cache
+        return _open[key][0]
+
+
+def close_gateway() -> None:
+    """Closes what ``open_gateway`` opened in this process; runs at exit by itself."""
+    with _open_lock:
+        opened = list(_open.values()) if _open_pid == os.getpid() else []
+        _open.clear()
+    for gateway, cache in opened:
+        gateway.close()
+        cache.close()
+
+
+atexit.register(close_gateway)

@@ -1,0 +1,121 @@
+"""Jobs, one for each HTTP request, and the samples and records that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.records import LlmCall
+from models.settings import Endpoint, Role, RoleName
+from storage.call_cache import CachedCall
+from tasks.llm.calls import ChatRequest, ChatSample, request_body
+from tasks.llm.endpoint import Answer, EndpointClient, GaveUpError, Ticket
+from tasks.llm.flights import Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One HTTP request: the samples it asks for, and who waits for them."""
+
+    role: RoleName
+    stage: str
+    client: EndpointClient
+    body: dict[str, Any]
+    flights: dict[str, Flight]
+    ticket: Ticket
+
+
+def plan_jobs(
+    role_name: RoleName,
+    role: Role,
+    stage: str,
+    client: EndpointClient,
+    requests: Sequence[ChatRequest],
+    wanted: Sequence[Sequence[str]],
+    flights: dict[str, Flight],
+) -> list[Job]:
+    """The fewest requests that make these flights: the missing samples of one chat go together, if they may."""
+    jobs, left = [], dict(flights)
+    for request, hashes in zip(requests, wanted, strict=True):
+        mine = [h for h in hashes if h in left]
+        for start in range(0, len(mine), client.most_samples):
+            group = mine[start : start + client.most_samples]
+            body = request_body(role, client.endpoint, request.messages, group)
+            jobs.append(Job(role_name, stage, client, body, {h: left.pop(h) for h in group}, Ticket()))
+    return jobs
+
+
+def read_answer(job: Job, answer: Answer) -> list[ChatSample]:
+    """The samples of a job that was answered."""
+    return [
+        ChatSample(
+            text=choice.text,
+            finish_reason=choice.finish_reason,
+            model=job.client.endpoint.model,
+            prompt_tokens=choice.prompt_tokens,
+            completion_tokens=choice.completion_tokens,
+            seconds=answer.seconds,
+            tries=answer.tries,
+            cached=False,
+            request_hash=hash_,
+        )
+        for hash_, choice in zip(job.flights, answer.choices, strict=True)
+    ]
+
+
+def failed_samples(job: Job, failure: GaveUpError) -> list[ChatSample]:
+    """The samples of a job that failed for good."""
+    return [
+        ChatSample("", "error", job.client.endpoint.model, 0, 0, 0.0, failure.tries, False, hash_, str(failure))
+        for hash_ in job.flights
+    ]
+
+
+def to_cache(sample: ChatSample) -> CachedCall:
+    """A sample as the call cache stores it."""
+    return CachedCall(
+        request_hash=sample.request_hash,
+        text=sample.text,
+        finish_reason=sample.finish_reason,
+        model=sample.model,
+        prompt_tokens=sample.prompt_tokens,
+        completion_tokens=sample.completion_tokens,
+        seconds=sample.seconds,
+        tries=sample.tries,
+    )
+
+
+def from_cache(call: CachedCall) -> ChatSample:
+    """A sample that was stored."""
+    return ChatSample(
+        text=call.text,
+        finish_reason=call.finish_reason,
+        model=call.model,
+        prompt_tokens=call.prompt_tokens,
+        completion_tokens=call.completion_tokens,
+        seconds=call.seconds,
+        tries=call.tries,
+        cached=True,
+        request_hash=call.request_hash,
+    )
+
+
+def account_for(sample: ChatSample, endpoint: Endpoint | None, role: RoleName, stage: str) -> LlmCall:
+    """The record of a sample; its cost is unknown unless the endpoint has both prices."""
+    cost = None
+    if endpoint is not None and endpoint.price_in is not None and endpoint.price_out is not None:
+        cost = (sample.prompt_tokens * endpoint.price_in + sample.completion_tokens * endpoint.price_out) / 1e6
+    return LlmCall(
+        request_hash=sample.request_hash,
+        stage=stage,
+        role=role,
+        model=sample.model,
+        prompt_tokens=sample.prompt_tokens,
+        completion_tokens=sample.completion_tokens,
+        seconds=sample.seconds,
+        tries=sample.tries,
+        cost=cost,
+        cached=sample.cached,
+        error=sample.error,
+    )

@@ -1,0 +1,1 @@
+"""Prompts, each beside its parser."""

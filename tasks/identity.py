@@ -1,0 +1,86 @@
+"""What makes two parts the same.
+
+A part's key is a hash of the keys of its inputs and of the settings that influence its *content*. This module says
+which those are, stage by stage. These do not belong, and why:
+
+* ``run``, ``data``: where and under which name parts are used, not what is in them.
+* ``batch_size``: how work is cut. A different cut makes different parts (their inputs differ), but the
+  same rows and the same calls, which the call cache answers.
+* an endpoint's ``base_url``, ``api_key_env``, ``max_concurrency``, ``timeout_s``, ``max_tries``,
+  ``samples_in_one_request``, ``price_in``, ``price_out`` and ``serve``: how to reach a model, not which model it is.
+  Two servers that give one name to different weights are told apart by ``identity``.
+* ``export``: exports are files for people, written anew each time, not parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from models.base import digest
+from models.records import PartRef
+from models.settings import FactorySettings, RoleName
+
+# change it when a key's ingredients change; parts of older keys are then made again, calls are not
+KEY_VERSION = 1
+
+
+def role_identity(settings: FactorySettings, name: RoleName) -> dict[str, Any] | None:
+    """Which model answers for a role, and how it samples; None where nobody does."""
+    role = settings.role(name)
+    if role is None:
+        return None
+    endpoint = settings.endpoints[role.endpoint]
+    return {
+        "model": endpoint.model,
+        "identity": endpoint.identity,
+        "temperature": role.temperature,
+        "top_p": role.top_p,
+        "max_tokens": role.max_tokens,
+    }
+
+
+_INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
+    # the seed rows themselves are hashed by the caller
+    "read_roles": lambda s: {},
+    "read_personas": lambda s: {},
+    "expand_systems": lambda s: {
+        "seed": s.seed,
+        "constraints": s.constraints.model_dump(),
+        "author": role_identity(s, "author"),
+        # the catalogue scales lengths to what the policy may write
+        "max_tokens": s.roles.policy.max_tokens,
+    },
+    "expand_users": lambda s: {"seed": s.seed, "author": role_identity(s, "author")},
+    "play_dialogues": lambda s: {
+        "seed": s.seed,
+        "dialogues": s.dialogues.model_dump(),
+        "user": role_identity(s, "user"),
+        "responder": role_identity(s, "responder"),
+    },
+    "sample_responses": lambda s: {
+        "seed": s.seed,
+        "samples": s.samples,
+        "policy": role_identity(s, "policy"),
+    },
+    "judge_responses": lambda s: {"judge": role_identity(s, "judge")},
+    "reverse_constraints": lambda s: {"seed": s.seed, "author": role_identity(s, "author")},
+    "build_pairs": lambda s: s.pairs.model_dump(),
+    "audit_pairs": lambda s: {},
+}
+
+
+def stage_identity(stage: str, settings: FactorySettings, *, version: int = 1) -> str:
+    """The hash of everything but the inputs that a stage's content depends on.
+
+    Args:
+        stage: Name of the stage.
+        settings: The settings of the run.
+        version: The stage's own version; it goes up when a prompt or rule of the stage changes.
+    """
+    return digest([KEY_VERSION, stage, version, _INGREDIENTS[stage](settings)])
+
+
+def part_key(stage: str, settings: FactorySettings, inputs: Sequence[PartRef], *extra: object, version: int = 1) -> str:
+    """The key of the part that a stage makes of ``inputs``; ``extra`` is whatever else it was given."""
+    return digest([stage_identity(stage, settings, version=version), [ref.key for ref in inputs], list(extra)])

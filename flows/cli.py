@@ -1,0 +1,223 @@
+"""The command ``rpo``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from flows.environment import prepare_environment
+from models.errors import FactoryError, SettingsError
+from models.loading import describe_settings, load_settings
+from models.settings import Dialogues, ExportFormat, FactorySettings, Role, Roles, Seeds
+
+app = App(
+    name="rpo",
+    help="Makes preference pairs for Reverse Preference Optimization: seeds in, audited pairs out.",
+    version="0.1.0",
+)
+
+Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
+
+DEMO = FactorySettings(
+    run="demo",
+    batch_size=4,
+    seeds=Seeds(max_roles=4),
+    dialogues=Dialogues(turns=2, reference_samples=2),
+    roles=Roles(policy=Role(endpoint="demo", max_tokens=72)),
+)
+"""Small enough for minutes on two cores, large enough to see every table filled."""
+
+
+def run_command() -> None:
+    """Run the command line; an error of the factory is shown in its own words, with exit code 1 (2: wrong input)."""
+    try:
+        app()
+    except FactoryError as error:
+        from flows.terminal import show_error
+
+        show_error(error)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except KeyboardInterrupt:
+        print("Stopped. Everything completed is stored; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run_factory(settings: FactorySettings, as_json: bool) -> None:
+    prepare_environment(quiet=True)
+    # imported here: Prefect takes seconds, and `rpo sql` has no use for it
+    from flows.factory import factory
+    from flows.terminal import show_next_steps, show_progress, show_summary
+
+    with show_progress():
+        summary = factory(settings)
+    if as_json:
+        print(summary.model_dump_json())
+    else:
+        show_summary(summary)
+        show_next_steps(summary, settings.data)
+
+
+@app.command
+def demo(*, data: Data = Path("data"), as_json: Json = False) -> None:
+    """Run the whole factory on the embedded model: no key, no server, no download. Minutes on two cores."""
+    _run_factory(DEMO.model_copy(update={"data": str(data)}), as_json)
+
+
+@app.command
+def run(
+    *,
+    config: Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")] = None,
+    run: Annotated[str | None, Parameter(help="Name of the run.")] = None,
+    data: Annotated[Path | None, Parameter(help="Folder of the data.")] = None,
+    set_: Annotated[
+        list[str] | None, Parameter(name="--set", negative="", help="KEY=VALUE, such as samples=8.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the factory with your settings. The same command again goes on where the last one stopped."""
+    overrides = list(set_ or [])
+    if run is not None:
+        overrides.append(f"run={json.dumps(run)}")
+    if data is not None:
+        overrides.append(f"data={json.dumps(str(data))}")
+    _run_factory(load_settings(config, environ=os.environ, overrides=overrides), as_json)
+
+
+@app.command
+def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
+    """The runs of a data folder: state, parts and rows."""
+    from flows.terminal import out
+    from storage.manifests import list_runs
+
+    runs: list[dict[str, Any]] = []
+    for manifest in list_runs(data):
+        datasets = {
+            name: {"parts": len(refs), "rows": sum(ref.rows for ref in refs)}
+            for name in sorted({ref.dataset for ref in manifest.parts})
+            if (refs := manifest.parts_of(name))
+        }
+        runs.append(
+            {
+                "run": manifest.run,
+                "status": manifest.status,
+                "started_at": manifest.started_at.isoformat(),
+                "finished_at": manifest.finished_at.isoformat() if manifest.finished_at else None,
+                "datasets": datasets,
+            }
+        )
+    if as_json:
+        print(json.dumps(runs))
+        return
+    if not runs:
+        out.print(f"No runs in {data}. Try `rpo demo`.", markup=False)
+    for item in runs:
+        out.print(f"[bold]{item['run']}[/]  {item['status']}  started {item['started_at'][:19]}Z")
+        for name, counts in item["datasets"].items():
+            out.print(f"  {name:<10} {counts['rows']:>9} rows in {counts['parts']} parts")
+
+
+@app.command
+def sql(statement: str, *, data: Data = Path("data"), as_json: Json = False) -> None:
+    """Ask the tables in SQL; read-only. `main` holds the newest run, every run has a schema of its name.
+
+    Args:
+        statement: One SELECT, DESCRIBE, SHOW or EXPLAIN.
+        data: Folder of the data.
+        as_json: A JSON list with an object a row.
+    """
+    from flows.terminal import out
+    from storage.catalog import query
+
+    result = query(data, statement)
+    if as_json:
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        print(json.dumps(rows, ensure_ascii=False, default=str))
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*result.columns, box=box.SIMPLE_HEAD)
+    for row in result.rows:
+        table.add_row(*("" if value is None else _plain(value) for value in row))
+    out.print(table)
+
+
+def _plain(value: object) -> str:
+    """A cell as text; what models wrote must not be read as the terminal's markup or control codes."""
+    from rich.markup import escape
+
+    text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in str(value))
+    return escape(text)
+
+
+@app.command
+def export(
+    *,
+    run: Annotated[str, Parameter(help="Name of the run.")] = "demo",
+    data: Data = Path("data"),
+    format_: Annotated[
+        list[ExportFormat] | None,
+        Parameter(name="--format", negative="", help="Formats to write; without: all."),
+    ] = None,
+    validation_share: Annotated[float, Parameter(help="Share of dialogues held out.")] = 0.1,
+    as_json: Json = False,
+) -> None:
+    """Write a finished run again for trainers: TRL, LLaMA-Factory, SFT, KTO and plain-DPO baseline."""
+    from pydantic import ValidationError
+
+    from flows.terminal import out
+    from models.settings import Export
+    from storage.exports import export_run
+    from storage.manifests import load
+    from storage.parts import PartStore
+
+    try:
+        options = Export(validation_share=validation_share, **({"formats": format_} if format_ else {}))
+    except ValidationError as error:
+        raise SettingsError(f"--validation-share: {error.errors()[0]['msg']}.") from error
+    summary = export_run(PartStore(data), load(data, run), options)
+    if as_json:
+        print(summary.model_dump_json())
+        return
+    for name, splits in summary.rows.items():
+        out.print(f"{summary.folder}/{name:<13} " + ", ".join(f"{count} {split}" for split, count in splits.items()))
+    if summary.dropped:
+        out.print(f"{summary.dropped} pairs failed the audit and were left out")
+
+
+@app.command
+def doctor(
+    *,
+    config: Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")] = None,
+    settings: Annotated[bool, Parameter(negative="", help="List every setting with its default and meaning.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check environment, endpoints, keys and disk, and say what to fix. Exit code 1 if something is wrong."""
+    from flows.doctor import check_all
+    from flows.terminal import out
+
+    if settings:
+        rows = describe_settings()
+        if as_json:
+            print(json.dumps([dict(zip(("key", "default", "description"), row, strict=True)) for row in rows]))
+        else:
+            for key, default, description in rows:
+                out.print(f"{key} = {default}" if default else key, markup=False, style="bold")
+                out.print(f"    {description}", markup=False)
+        return
+    findings = check_all(load_settings(config, environ=os.environ))
+    if as_json:
+        print(json.dumps([finding.model_dump() for finding in findings]))
+    else:
+        for finding in findings:
+            out.print("[green]ok [/]" if finding.ok else "[bold red]fix[/]", finding.what)
+            if finding.fix:
+                out.print(f"    {finding.fix}", markup=False)
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)

@@ -1,0 +1,31 @@
+"""What must be set before Prefect is imported."""
+
+from __future__ import annotations
+
+import os
+
+# a person who sets one of these keeps their own value
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # the temporary server needs 10-20 s on two busy cores; the default gives up at 20
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # fewer, larger transactions: the server's SQLite answers "busy" less often (FINDINGS)
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+}
+
+
+def prepare_environment(*, quiet: bool) -> None:
+    """Set Prefect's environment for a run of this process.
+
+    Args:
+        quiet: Nothing of Prefect's log on the terminal: bars, summary and errors say it. The UI has the whole log.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if quiet:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

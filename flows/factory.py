@@ -1,0 +1,49 @@
+"""The factory: seeds to audited preference pairs."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.finish import finish_run
+from flows.run import open_run
+from flows.stages import (
+    audit_pairs,
+    build_pairs,
+    expand_systems,
+    expand_users,
+    judge_responses,
+    play_dialogues,
+    read_personas,
+    read_roles,
+    reverse_constraints,
+    sample_responses,
+)
+from models.settings import FactorySettings
+from models.summary import RunSummary
+
+# A waiting task holds a thread (FINDINGS), and a chain of batches waits: plenty, so that late stages start early.
+RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=256))
+
+
+@flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)
+def factory(settings: FactorySettings) -> RunSummary:
+    """Seeds to audited preference pairs (paper, section 3).
+
+    Args:
+        settings: Everything the run depends on.
+    """
+    with open_run(settings) as run:
+        roles, personas = read_roles(run), read_personas(run)
+        systems, users = expand_systems(run, roles), expand_users(run, personas)
+        turns = play_dialogues(run, roles, systems, personas, users)
+        responses = sample_responses(run, turns)
+        judgments = judge_responses(run, responses)
+        reversals = reverse_constraints(run, systems)
+        *_, sampled, judged, opposed = run.collect(systems, users, turns, responses, judgments, reversals)
+        pairs = build_pairs(run, sampled, judged, opposed)
+        audit_pairs(run, pairs, sampled, opposed)
+        return finish_run(run)

@@ -1,0 +1,70 @@
+"""The end of a run: exports, the catalog, the summary."""
+
+from __future__ import annotations
+
+import time
+
+from prefect.artifacts import create_markdown_artifact
+from storage.catalog import build_catalog
+
+from flows.run import Run
+from models.summary import NOISE_CASES, RunSummary
+from storage.exports import export_run
+from storage.summary import count_run
+from tasks.batch import calls_of_this_process
+
+
+def finish_run(run: Run) -> RunSummary:
+    """Write the exports and the summary of a run whose parts are all there."""
+    build_catalog(run.store.root)
+    exported = export_run(run.store, run.book.manifest, run.settings.export)
+    made, cached = calls_of_this_process()
+    summary = RunSummary(
+        run=run.settings.run,
+        **count_run(run.store.root, run.settings.run),
+        calls_made=made,
+        calls_cached=cached,
+        exported=exported.rows,
+        export_folder=exported.folder,
+        seconds=round(time.monotonic() - run.started, 1),
+    )
+    run.book.finish("complete", summary.model_dump(mode="json"))
+    create_markdown_artifact(
+        key=f"summary-{run.settings.run.replace('_', '-')}",
+        markdown=render_markdown(summary),
+        description=f"What the run {run.settings.run} came to",
+    )
+    return summary
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def render_markdown(summary: RunSummary) -> str:
+    """The summary as the Prefect UI shows it."""
+    counts = [
+        (name, getattr(summary, name))
+        for name in ("systems", "dialogues", "turns", "responses", "judgments", "unscored", "pairs")
+    ]
+    kinds = [
+        (item.kind, f"{item.followed / item.scored:.0%}", item.scored)
+        for item in sorted(summary.satisfaction, key=lambda item: item.followed / item.scored)
+    ]
+    cases = [(case, text, summary.noise_cases.get(case, 0)) for case, text in NOISE_CASES.items()]
+    return "\n\n".join(
+        [
+            f"# Run {summary.run}",
+            _table(("what", "how many"), [*counts]),
+            f"Audit: {summary.audited - summary.audit_failed} of {summary.audited} pairs passed.",
+            f"Calls: {summary.calls_made} made, {summary.calls_cached} from the call cache.",
+            "## Pairs by margin",
+            _table(("margin", "pairs"), [*sorted(summary.margins.items())]),
+            "## The same responses under plain DPO",
+            _table(("case", "what it would be", "pairs"), [*cases]),
+            "## Satisfaction by constraint kind",
+            _table(("kind", "followed", "judged"), [*kinds]),
+            f"Exports: `{summary.export_folder}`",
+        ]
+    )

@@ -1,0 +1,88 @@
+"""The reference pages, written from the code they describe: ``python -m flows.reference`` (``make docs``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pyarrow as pa
+
+from models.arrow import arrow_schema
+from models.base import Language
+from models.constraints import ALL_CHECKS
+from models.loading import describe_settings
+from models.records import DATASETS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def render_settings() -> str:
+    """Every setting with its default and meaning."""
+    rows = [
+        f"| `{key}` | {f'`{_cell(default)}`' if default else ''} | {_cell(text)} |"
+        for key, default, text in describe_settings()
+    ]
+    head = (
+        "# Settings\n\nKeys of `factory.toml`. `RPO_DIALOGUES__TURNS=3` in the environment and "
+        "`--set dialogues.turns=3` on the command line set the same, the last one wins. "
+        "Written from the code by `make docs`.\n\n| key | default | meaning |\n| --- | --- | --- |\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
+def _type_name(kind: pa.DataType) -> str:
+    names = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+    if pa.types.is_list(kind):
+        return _type_name(kind.value_type) + "[]"
+    if pa.types.is_struct(kind):
+        return "STRUCT(" + ", ".join(f"{item.name} {_type_name(item.type)}" for item in kind) + ")"
+    return names[str(kind)]
+
+
+def render_tables() -> str:
+    """Every table with its columns."""
+    parts = [
+        "# Tables\n\nOne view each in `DATA/catalog.duckdb`: a schema a run, the newest run also in `main`. ",
+        "Written from the code by `make docs`.\n",
+    ]
+    for name, model in DATASETS.items():
+        summary = (model.__doc__ or "").strip().splitlines()[0]
+        parts.append(f"\n## {name}\n\n{summary}\n\n| column | type | meaning |\n| --- | --- | --- |\n")
+        for column in arrow_schema(model):
+            comment = (column.metadata or {}).get(b"comment", b"").decode()
+            parts.append(f"| `{column.name}` | {_type_name(column.type)} | {_cell(comment)} |\n")
+    return "".join(parts)
+
+
+def render_constraints() -> str:
+    """Every kind of check, with an example and its reversal in both languages."""
+    from models.constraints.examples import EXAMPLES
+
+    parts = [
+        "# Constraints\n\nEvery kind of check that code decides, and its exact opposite. ",
+        "Written from the code by `make docs`.\n\n| kind | example | reversed |\n| --- | --- | --- |\n",
+    ]
+    languages: tuple[Language, ...] = get_args(Language)
+    for kind in sorted(ALL_CHECKS):
+        check = EXAMPLES[kind]
+        opposite = check.complement()
+        texts = ["<br>".join(_cell(item.describe(language)) for language in languages) for item in (check, opposite)]
+        parts.append(f"| `{kind}` | {texts[0]} | {texts[1]} |\n")
+    return "".join(parts)
+
+
+PAGES = {"settings.md": render_settings, "tables.md": render_tables, "constraints.md": render_constraints}
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, render in PAGES.items():
+        (DOCS / name).write_text(render(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

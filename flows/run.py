@@ -1,0 +1,196 @@
+"""A run while it goes: its settings, its parts, and how a stage fans out over them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from prefect import Task
+from prefect.futures import PrefectFuture, wait
+
+from models.base import Language, digest
+from models.errors import FactoryError, SettingsError, StageError, StorageError
+from models.records import PartRef
+from models.settings import FactorySettings
+from storage.catalog import build_catalog
+from storage.manifests import Manifest, RunBook
+from storage.parts import PartStore
+from tasks.batch import RESULTS_FOLDER
+from tasks.llm.gateway import close_gateway
+
+ACCOUNTS = ("llm_calls", "exclusions")
+"""Datasets whose parts stand beside the part of the stage that wrote them, under its key."""
+
+Part = PartRef | PrefectFuture[PartRef]
+"""A part that is there, or one that is being made."""
+
+Listener = Callable[[str, int, int], None]
+"""Told a stage, how many more parts it will make, and how many more it has made."""
+
+
+@dataclass(frozen=True)
+class SeedPart:
+    """A batch of seeds."""
+
+    ref: PartRef
+    language: Language
+    first: int
+    """Place of its first seed among all of its language."""
+
+
+@dataclass
+class Run:
+    """A run in progress."""
+
+    settings: FactorySettings
+    store: PartStore
+    book: RunBook
+    started: float = field(default_factory=time.monotonic)
+    listener: Listener | None = None
+
+    def fan_out(self, stage: Task[..., PartRef], inputs: Sequence[Sequence[Any]]) -> list[Part]:
+        """Submit one task for each entry of ``inputs``; returns at once, a task starts when its inputs are there."""
+        bound = stage.with_options(result_storage=self.store.root / RESULTS_FOLDER)
+        self._tell(stage.name, len(inputs), 0)
+        futures: list[Part] = []
+        for entry in inputs:
+            future = bound.submit(self.settings, *entry)
+            future.add_done_callback(lambda _: self._tell(stage.name, 0, 1))
+            futures.append(future)
+        return futures
+
+    def collect(self, *stages: Sequence[Part]) -> list[list[PartRef]]:
+        """Wait for the parts of some stages and register them with the run.
+
+        Raises:
+            StageError: Batches failed. All others were finished first, and are stored.
+        """
+        futures = [part for parts in stages for part in parts if isinstance(part, PrefectFuture)]
+        wait(futures)  # before this, .state is the server's lagging view (FINDINGS)
+        failures = [future for future in futures if not future.state.is_completed()]
+        collected = [[_result(part) for part in parts if _is_done(part)] for parts in stages]
+        self.register(ref for refs in collected for ref in refs)
+        if failures:
+            raise _explain(failures, len(futures), self.settings.run)
+        return collected
+
+    def register(self, refs: Iterator[PartRef] | Sequence[PartRef]) -> None:
+        """Add parts to the run, with the accounts of their calls and of what they left out."""
+        found = list(refs)
+        beside = [self.store.find(dataset, ref.key) for ref in found for dataset in ACCOUNTS]
+        self.book.add([*found, *(part for part in beside if part)])
+
+    def _tell(self, stage: str, planned: int, done: int) -> None:
+        if self.listener is not None:
+            self.listener(stage, planned, done)
+
+
+def _is_done(part: Part) -> bool:
+    return isinstance(part, PartRef) or part.state.is_completed()
+
+
+def _result(part: Part) -> PartRef:
+    return part if isinstance(part, PartRef) else part.result()
+
+
+def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: str) -> StageError:
+    """One sentence for what failed: the first cause, and how many batches share the fate.
+
+    A batch that waits for a failed one is not a cause.
+    """
+    # one that waited for a failed one is neither failed nor crashed: it is not a cause
+    causes = [
+        future.result(raise_on_failure=False)
+        for future in failures
+        if future.state.is_failed() or future.state.is_crashed()
+    ]
+    first: object = causes[0] if causes else "see the task runs in the Prefect UI"
+    what, mend = str(first), ""
+    if isinstance(first, FactoryError):
+        what, mend = first.what, first.next_step
+    elif isinstance(first, BaseException):
+        what = f"{type(first).__name__}: {first}"
+    return StageError(
+        f"{len(failures)} of {total} batches did not finish: {what}",
+        safe="All other batches and all completed calls are stored.",
+        next_step=f"{mend or 'Mend the cause.'} Then run the same command: run {run!r} makes only what is missing.",
+    )
+
+
+listener: Listener | None = None
+"""Who follows the run in this process; the command line sets it for its progress bars."""
+
+
+@contextmanager
+def open_run(settings: FactorySettings) -> Iterator[Run]:
+    """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
+
+    Raises:
+        SettingsError: The key of an endpoint is not set.
+        StorageError: Another process is working on a run of that name in that folder.
+    """
+    _require_keys(settings)
+    store = PartStore(settings.data_dir)
+    store.ensure_schemas()
+    store.sweep()
+    with _locked(store.root / "runs" / f"{settings.run}.lock", settings.run):
+        book = RunBook(store.root, _begin_manifest(settings))
+        run = Run(settings, store, book, listener=listener)
+        try:
+            yield run
+        except BaseException:
+            book.finish("failed")
+            raise
+        finally:
+            close_gateway()
+            build_catalog(store.root)
+
+
+def _require_keys(settings: FactorySettings) -> None:
+    """Refuse at the door what would fail at the first call."""
+    for name in sorted({role.endpoint for _, role in settings.roles if role is not None}):
+        variable = settings.endpoints[name].api_key_env
+        if variable and not os.environ.get(variable):
+            raise SettingsError(
+                f"endpoints.{name}.api_key_env names the environment variable {variable}, which is not set.",
+                safe="Nothing was started.",
+                next_step=f"export {variable}=... (the key itself belongs in no settings file)",
+            )
+
+
+def _begin_manifest(settings: FactorySettings) -> Manifest:
+    """An empty manifest; an earlier run of the name gives way, its parts stay and are found again by their keys."""
+    values = settings.model_dump(mode="json")
+    return Manifest(
+        run=settings.run,
+        settings=values,
+        settings_hash=digest(values),
+        started_at=datetime.now(UTC),
+        finished_at=None,
+        status="running",
+        parts=[],
+        summary=None,
+    )
+
+
+@contextmanager
+def _locked(path: Path, run: str) -> Iterator[IO[str]]:
+    """Hold a lock that the operating system releases with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"The run {run!r} is being worked on by another process.",
+                safe="That one goes on.",
+                next_step="Wait for it, or give this one another name: `--run NAME`.",
+            ) from error
+        yield handle

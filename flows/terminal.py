@@ -1,0 +1,113 @@
+"""What a person sees on the terminal: progress bars while a run goes, its summary at the end, errors that help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows import run as current_run
+from models.errors import FactoryError
+from models.summary import NOISE_CASES, RunSummary
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(error: FactoryError) -> None:
+    """What failed, what is safe, what to type next: a line each."""
+    err.print(f"[bold red]error:[/] {escape(error.what)}")
+    if error.safe:
+        err.print(f"[green]safe:[/]  {escape(error.safe)}")
+    if error.next_step:
+        err.print(f"[bold]next:[/]  {escape(error.next_step)}")
+
+
+@contextmanager
+def show_progress() -> Iterator[None]:
+    """A bar for each stage of the run in this process; nothing where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    bars: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+
+        def follow(stage: str, planned: int, done: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage.replace("_", " "), total=0)
+            total = progress.tasks[bars[stage]].total or 0
+            progress.update(bars[stage], total=total + planned, advance=done)
+
+        current_run.listener = follow
+        try:
+            yield
+        finally:
+            current_run.listener = None
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def show_summary(summary: RunSummary) -> None:
+    """The summary of a run."""
+    out.print(
+        f"[bold]Run {summary.run}[/]: {summary.systems} systems, {summary.dialogues} dialogues, {summary.turns} turns, "
+        f"{summary.responses} responses, {summary.judgments} judgments, [bold]{summary.pairs} pairs[/]"
+    )
+    _show_satisfaction(summary)
+    margins = ", ".join(f"{margin}: {count}" for margin, count in sorted(summary.margins.items())) or "none"
+    out.print(f"\n[bold]Pairs by margin[/]  {margins}")
+    out.print("\n[bold]The same responses under plain DPO[/] (Figure 1 of the paper)")
+    for case, text in NOISE_CASES.items():
+        count = summary.noise_cases.get(case, 0)
+        out.print(f"  case {case}  {count:>6}  {_share(count, summary.pairs):>4}  {text}")
+    passed = summary.audited - summary.audit_failed
+    out.print(
+        f"\n[bold]Audit[/]  {passed} of {summary.audited} pairs proven: the chosen response follows every triggered "
+        "constraint of its\n       rewritten prompt, the rejected one violates exactly `margin` of them"
+    )
+    if summary.unscored:
+        out.print(f"[bold]Unscored[/]  {summary.unscored} judgments: their responses made no pairs")
+    cost = "unknown (no prices set)" if summary.cost is None else f"{summary.cost:.4f}"
+    out.print(
+        f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache; the run's "
+        f"tokens: {summary.tokens_in} in, {summary.tokens_out} out; cost {cost}"
+    )
+    out.print(f"[bold]Time[/]   {summary.seconds:.1f} s")
+
+
+def _show_satisfaction(summary: RunSummary) -> None:
+    table = Table(title="Satisfaction by constraint kind", title_justify="left", title_style="bold", box=None)
+    columns = 2
+    for _ in range(columns):
+        table.add_column("kind")
+        table.add_column("followed", justify="right")
+        table.add_column("judged", justify="right")
+    cells = [(item.kind, _share(item.followed, item.scored), str(item.scored)) for item in summary.satisfaction]
+    half = -(-len(cells) // columns)
+    for index in range(half):
+        right = cells[index + half] if index + half < len(cells) else ("", "", "")
+        table.add_row(*cells[index], *right)
+    out.print()
+    out.print(table)
+
+
+def show_next_steps(summary: RunSummary, data: str) -> None:
+    """Where the files are, and what to type next."""
+    out.print("\n[bold]Files[/]")
+    for name, splits in summary.exported.items():
+        counts = ", ".join(f"{count} {split}" for split, count in splits.items())
+        out.print(f"  {escape(str(summary.export_folder))}/{name:<13} {counts}")
+    out.print(f"  {escape(data)}/catalog.duckdb   every table of every run, for any DuckDB client")
+    out.print("\n[bold]Next[/]")
+    out.print(f'  rpo sql --data {escape(data)} "select margin, count(*) from pairs group by 1 order by 1"')
+    out.print(f"  rpo status --data {escape(data)}")
+    out.print("  rpo doctor                     before a run on your own models: checks endpoints, keys, disk")
+    out.print("  prefect server start           then http://127.0.0.1:4200 shows this run, task by task")

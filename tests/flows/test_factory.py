@@ -1,0 +1,128 @@
+"""The whole factory over a scripted model server, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.constraints import parse_check
+from tests.flows.conftest import Rpo, Scripted, settings_file
+
+FORMATS = ("trl", "llamafactory", "sft", "kto", "dpo")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def violated(row: dict[str, Any], query: str, text: str) -> int:
+    """How many triggered constraints of an exported row a text violates, from the row alone."""
+    checks = [parse_check(item["check"]) for item in row["constraints"] if item["triggered"]]
+    return sum(not check.follows(text, query) for check in checks)
+
+
+def audit_trl(folder: Path) -> int:
+    """Prove every pair of a TRL export from the file alone; returns their number."""
+    rows = read_lines(folder / "train.jsonl") + read_lines(folder / "validation.jsonl")
+    for row in rows:
+        query = row["prompt"][-1]["content"]
+        assert row["prompt"][-1]["role"] == "user"
+        assert violated(row, query, row["chosen"][0]["content"]) == 0
+        assert violated(row, query, row["rejected"][0]["content"]) == row["margin"]
+        for item in row["constraints"]:
+            assert item["text"] in row["prompt"][0]["content"]
+    return len(rows)
+
+
+def test_run_makes_proven_pairs_and_pays_once(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    first = rpo.json("run", "--config", str(config))
+    calls = scripted.counts()["requests"]
+    assert first["responses"] == 5 * 2 * 2 * 4
+    assert first["pairs"] > 50
+    assert first["audit_failed"] == 0
+    assert first["audited"] == first["pairs"]
+    assert first["calls_made"] == 5 * 2 * 2 * (4 + 2)
+
+    exports = tmp_path / "data/exports/test"
+    assert audit_trl(exports / "trl") == first["pairs"]
+    for name in FORMATS:
+        assert sum(first["exported"][name].values()) > 0
+    before = {path.name: path.read_bytes() for path in sorted(exports.rglob("*.jsonl"))}
+
+    second = rpo.json("run", "--config", str(config))
+    assert second["calls_made"] == 0
+    assert scripted.counts()["requests"] == calls
+    assert {path.name: path.read_bytes() for path in sorted(exports.rglob("*.jsonl"))} == before
+
+    # another cut into batches makes other parts, but no other call
+    third = rpo.json("run", "--config", str(config), "--set", "batch_size=2", "--run", "recut")
+    assert third["calls_made"] == 0
+    assert scripted.counts()["requests"] == calls
+    data = tmp_path / "data"
+    same = rpo.sql(data, "select count(*) n from (from test.pairs except from recut.pairs)")
+    assert same == [{"n": 0}]
+
+    # a part that is gone is made again, from the call cache
+    for part in (data / "responses").glob("[0-9a-f]*.parquet"):
+        part.unlink()
+    fourth = rpo.json("run", "--config", str(config))
+    assert fourth["calls_made"] == 0
+    assert fourth["pairs"] == first["pairs"]
+
+
+def test_runs_with_different_settings_do_not_mix(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    data = tmp_path / "data"
+    rpo.json("run", "--config", str(config), "--run", "warm")
+    rpo.json("run", "--config", str(config), "--run", "cold", "--set", "roles.policy.temperature=0.3")
+    for run in ("warm", "cold"):
+        strangers = rpo.sql(
+            data,
+            f"select count(*) n from {run}.pairs where chosen_id not in (select response_id from {run}.responses) "
+            f"or rejected_id not in (select response_id from {run}.responses)",
+        )
+        assert strangers == [{"n": 0}]
+    shared = rpo.sql(data, "select count(*) n from warm.pairs join cold.pairs using (pair_id)")
+    assert shared == [{"n": 0}]
+    counts = rpo.sql(data, "select (select count(*) from warm.pairs) w, (select count(*) from cold.pairs) c")[0]
+    assert counts["w"] > 0 and counts["c"] > 0
+    assert rpo.sql(data, "select count(*) n from main.pairs") == [{"n": counts["c"]}]
+
+
+def test_status_export_and_terminal(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    data = str(tmp_path / "data")
+    assert "No runs" in rpo("status", "--data", data)
+    text = rpo("run", "--config", str(config))
+    for words in ("Satisfaction by constraint kind", "Pairs by margin", "case 6", "Audit", "Next"):
+        assert words in text
+    assert "complete" in rpo("status", "--data", data)
+    runs = rpo.json("status", "--data", data)
+    assert runs[0]["run"] == "test"
+    assert runs[0]["datasets"]["pairs"]["rows"] > 0
+    made = rpo.json("export", "--run", "test", "--data", data, "--format", "trl", "--validation-share", "0.5")
+    assert made["rows"]["trl"]["validation"] > 0
+    train = {row["dialogue_id"] for row in read_lines(Path(made["folder"]) / "trl/train.jsonl")}
+    held_out = {row["dialogue_id"] for row in read_lines(Path(made["folder"]) / "trl/validation.jsonl")}
+    assert train and held_out and not train & held_out
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["create table x(a int)", "copy (select 1) to 'out.csv'", "select * from read_text('/etc/passwd')"],
+)
+def test_sql_is_read_only(rpo: Rpo, tmp_path: Path, statement: str) -> None:
+    assert "error:" in rpo("sql", statement, "--data", str(tmp_path / "data"), code=1)
+
+
+def test_readme_sql_examples(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    from tests.test_docs import readme_sql
+
+    rpo.json("run", "--config", str(settings_file(tmp_path, scripted.base_url)))
+    for statement in readme_sql():
+        rows = rpo.sql(tmp_path / "data", statement)
+        assert rows or "metrics" in statement, statement

@@ -26,8 +26,8 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON docu
 
 DEMO = FactorySettings(
     run="demo",
-    batch_size=4,
-    seeds=Seeds(max_roles=4),
+    batch_size=2,
+    seeds=Seeds(max_roles=4, max_personas=4),
     dialogues=Dialogues(turns=2, reference_samples=2),
     roles=Roles(policy=Role(endpoint="demo", max_tokens=72)),
 )

@@ -24,7 +24,7 @@ def read_personas(run: Run) -> list[SeedPart]:
     seeds = run.settings.seeds
     personas = read_seeds(seed_path(seeds.personas), PersonaSeed, list(seeds.languages))
     random.Random(run.settings.seed).shuffle(personas)  # noqa: S311  (draws, not secrets)
-    return _store_seeds(run, "personas", personas)
+    return _store_seeds(run, "personas", personas, at_most=seeds.max_personas)
 
 
 def _store_seeds(run: Run, dataset: str, seeds: Sequence[Seed], at_most: int | None = None) -> list[SeedPart]:

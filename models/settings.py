@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.base import Language, Strict
 
@@ -29,6 +29,9 @@ class Seeds(Strict):
     max_roles: int | None = Field(
         default=None, ge=1, description="Use only so many roles of each language; empty: all."
     )
+    max_personas: int | None = Field(
+        default=None, ge=1, description="Use only so many personas of each language; empty: all."
+    )
     languages: list[Language] = Field(
         default=["en", "zh"], min_length=1, description="Use only seeds in these languages."
     )
@@ -44,7 +47,9 @@ class Serve(Strict):
     port: int = Field(default=0, ge=0, le=65535, description="Loopback port; 0: any free one.")
     slots: int = Field(default=8, ge=1, le=256, description="Requests that are decoded together.")
     context: int = Field(default=2048, ge=256, description="Context length of a slot, in tokens.")
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one less than cores, which is fastest where anything else runs.")
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads; 0: one less than cores, which is fastest where anything else runs."
+    )
     start_timeout_s: float = Field(default=120, gt=0, description="Seconds until it must be healthy.")
 
 
@@ -150,6 +155,10 @@ class Export(Strict):
 EMBEDDED = Endpoint(model="smollm2-135m-instruct-q4_1", max_concurrency=8, serve=Serve(), timeout_s=600)
 
 
+# schemas that every DuckDB database has; `main` shows the newest run
+RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system"})
+
+
 class FactorySettings(Strict):
     """Everything a run depends on."""
 
@@ -169,6 +178,13 @@ class FactorySettings(Strict):
     roles: Roles = Field(default=Roles(), description="Who plays which role.")
     pairs: Pairs = Field(default=Pairs(), description="How pairs are chosen.")
     export: Export = Field(default=Export(), description="What is written for trainers.")
+
+    @field_validator("run")
+    @classmethod
+    def _not_reserved(cls, run: str) -> str:
+        if run in RESERVED_RUNS:
+            raise ValueError("the catalog has a schema of that name already; choose another")
+        return run
 
     @model_validator(mode="after")
     def _known_endpoints(self) -> FactorySettings:

@@ -13,12 +13,10 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 from models.base import Strict
 from models.errors import StorageError
 from models.records import PartRef
+from models.settings import RESERVED_RUNS
 from storage.files import atomic_file
 
 RunStatus = Literal["running", "complete", "failed"]
-
-# schemas that every DuckDB database has; `main` shows the newest run
-RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system"})
 
 
 class Manifest(Strict):

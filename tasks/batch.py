@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas import TaskRun
-from prefect.context import TaskRunContext
 from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from models.base import digest

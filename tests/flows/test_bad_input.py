@@ -14,7 +14,6 @@ import pytest
 
 from tests.flows.conftest import ROOT, Rpo, Scripted, settings_file, start_scripted, stop
 
-
 # 2 languages x 5 roles x 2 turns x (2 reference and 4 policy samples)
 ALL_CALLS = 120
 

@@ -27,6 +27,7 @@ def test_the_last_source_wins(tmp_path: Path) -> None:
         ({"samples": 1}, "greater than or equal to 2 (it is 1)"),
         ({"roles": {"policy": {"endpoint": "nowhere"}}}, "known endpoints: demo"),
         ({"endpoints": {"demo": {"model": "m"}}}, "either base_url or serve"),
+        ({"run": "main"}, "schema of that name"),
         ({"run": "../up"}, "run: String should match pattern"),
     ],
 )

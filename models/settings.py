@@ -90,7 +90,7 @@ class Endpoint(Strict):
 class Role(Strict):
     """Who answers for a role, and how it samples."""
 
-    endpoint: str = Field(description="Name of an endpoint.")
+    endpoint: str = Field(default="demo", description="Name of an endpoint.")
     temperature: float = Field(default=1.0, ge=0, le=2, description="Sampling temperature.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling.")
     max_tokens: int = Field(default=1024, ge=1, description="Tokens of an answer at most.")

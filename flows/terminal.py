@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -106,8 +108,11 @@ def show_next_steps(summary: RunSummary, data: str) -> None:
         counts = ", ".join(f"{count} {split}" for split, count in splits.items())
         out.print(f"  {escape(str(summary.export_folder))}/{name:<13} {counts}")
     out.print(f"  {escape(data)}/catalog.duckdb   every table of every run, for any DuckDB client")
+    # an environment that is not activated has no `rpo` on the path
+    folder = "" if shutil.which("rpo") else f"{Path(sys.argv[0]).parent}/"
+    data = escape(data)
     out.print("\n[bold]Next[/]")
-    out.print(f'  rpo sql --data {escape(data)} "select margin, count(*) from pairs group by 1 order by 1"')
-    out.print(f"  rpo status --data {escape(data)}")
-    out.print("  rpo doctor                     before a run on your own models: checks endpoints, keys, disk")
-    out.print("  prefect server start           then http://127.0.0.1:4200 shows this run, task by task")
+    out.print(f'  {folder}rpo sql --data {data} "select margin, count(*) from pairs group by 1 order by 1"')
+    out.print(f"  {folder}rpo status --data {data}")
+    out.print(f"  {folder}rpo doctor              before a run on your own models: checks endpoints, keys, disk")
+    out.print(f"  {folder}prefect server start    then http://127.0.0.1:4200 shows this run, task by task")

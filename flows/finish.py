@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from prefect.artifacts import create_markdown_artifact
-from storage.catalog import build_catalog
 
 from flows.run import Run
 from models.summary import NOISE_CASES, RunSummary
+from storage.catalog import build_catalog
 from storage.exports import export_run
 from storage.summary import count_run
 from tasks.batch import calls_of_this_process

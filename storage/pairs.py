@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import duckdb
@@ -105,7 +106,7 @@ def build_pairs(
             db.execute("SET preserve_insertion_order = false")
             counts = _load(db, store, judgments, responses, reversals)
             builder = _Builder(db, rules or Pairs(), counts)
-            part = store.write_table("pairs", key, builder.batches(), inputs=inputs)
+            part = store.write_table("pairs", key, _one_ahead(builder.batches()), inputs=inputs)
             return BuiltPairs(part=part, counts=builder.counts())
     except duckdb.Error as error:
         raise StorageError(
@@ -174,6 +175,15 @@ def _refuse_mixed_systems(db: duckdb.DuckDBPyConnection) -> None:
 def _read(db: duckdb.DuckDBPyConnection, store: PartStore, view: str, dataset: str, refs: Sequence[PartRef]) -> None:
     files = [str(store.schema_path(dataset)), *(str(store.path(ref)) for ref in refs)]
     db.read_parquet(files, union_by_name=True).create_view(view)
+
+
+def _one_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, the next one made on another thread while the caller writes this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pairs") as pool:
+        upcoming = pool.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = pool.submit(next, batches, None)
+            yield batch
 
 
 class _Builder:

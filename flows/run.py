@@ -133,9 +133,10 @@ def open_run(settings: FactorySettings) -> Iterator[Run]:
     """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
 
     Raises:
-        SettingsError: The key of an endpoint is not set.
+        SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet.
         StorageError: Another process is working on a run of that name in that folder.
     """
+    _refuse_idle_roles(settings)
     _require_keys(settings)
     store = PartStore(settings.data_dir)
     store.ensure_schemas()
@@ -151,6 +152,18 @@ def open_run(settings: FactorySettings) -> Iterator[Run]:
         finally:
             close_gateway()
             build_catalog(store.root)
+
+
+def _refuse_idle_roles(settings: FactorySettings) -> None:
+    """A role that nobody asks would be a setting without effect."""
+    roles = {"author": settings.roles.author, "critic": settings.roles.critic, "judge": settings.roles.judge}
+    idle = [name for name, role in roles.items() if role is not None]
+    if idle:
+        raise SettingsError(
+            f"No stage asks the role {idle[0]} yet: constraints come from the catalogue and are judged in code.",
+            safe="Nothing was started.",
+            next_step=f"Remove roles.{idle[0]} from the settings.",
+        )
 
 
 def _require_keys(settings: FactorySettings) -> None:

@@ -19,6 +19,7 @@ app = App(
     name="rpo",
     help="Makes preference pairs for Reverse Preference Optimization: seeds in, audited pairs out.",
     version="0.1.0",
+    suppress_keyboard_interrupt=False,  # we say what is safe, below
 )
 
 Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]

@@ -6,6 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ class Run:
         futures: list[Part] = []
         for entry in inputs:
             future = bound.submit(self.settings, *entry)
-            future.add_done_callback(lambda _: self._tell(stage.name, 0, 1))
+            future.add_done_callback(lambda ended: self._tell(stage.name, 0, _is_finished(ended)))
             futures.append(future)
         return futures
 
@@ -90,6 +91,15 @@ class Run:
     def _tell(self, stage: str, planned: int, done: int) -> None:
         if self.listener is not None:
             self.listener(stage, planned, done)
+
+
+def _is_finished(ended: PrefectFuture[PartRef]) -> bool:
+    """Whether a task run that has just ended has made its part."""
+    try:
+        ended.wait(0)  # before this, .state asks the server
+    except CancelledError:
+        return False
+    return ended.state.is_completed()
 
 
 def _is_done(part: Part) -> bool:

@@ -126,3 +126,17 @@ def test_readme_sql_examples(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> No
     for statement in readme_sql():
         rows = rpo.sql(tmp_path / "data", statement)
         assert rows or "metrics" in statement, statement
+
+
+def test_a_model_plays_the_user(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    done = rpo.json("run", "--config", str(config), "--set", 'roles.user={"endpoint": "scripted", "max_tokens": 40}')
+    assert done["audit_failed"] == 0
+    data = tmp_path / "data"
+    asked = rpo.sql(data, "select count(*) n from llm_calls where role = 'user' and stage = 'play_dialogues'")
+    assert asked == [{"n": done["turns"]}]
+    # what the model said is asked, one line of it, and not the question of the seed
+    queries = {row["query"] for row in rpo.sql(data, "select query from turns")}
+    seeds = {row["q"] for row in rpo.sql(data, "select unnest(questions) q from roles")}
+    assert not queries & seeds
+    assert all(query and "\n" not in query for query in queries)

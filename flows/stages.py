@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from flows.run import Part, Run, SeedPart
+from models.errors import SeedError
 from models.records import PartRef, PersonaSeed, RoleSeed
 from tasks import auditing, dialogues, expansion, judging, pairing, reversal, sampling
 from tasks.identity import part_key
@@ -64,6 +65,12 @@ def play_dialogues(
         ]
         for role in roles
     }
+    silent = [language for language, people in speakers.items() if not people]
+    if silent:
+        raise SeedError(
+            f"There are roles in {silent[0]} and no persona that speaks it.",
+            next_step=f"Add one to {run.settings.seeds.personas}, or leave {silent[0]} out of seeds.languages.",
+        )
     return run.fan_out(
         dialogues.play_dialogues,
         [(system, speakers[role.language], role.first) for role, system in zip(roles, systems, strict=True)],

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from models.base import Language
 from models.constraints.base import BaseCheck
 
+MAX_COUNT = 100_000
+
 Relation = Literal["at_least", "at_most", "exactly", "not_exactly", "between", "outside"]
 
 _OPPOSITE: dict[Relation, Relation] = {
@@ -97,8 +99,8 @@ class CountCheck(BaseCheck):
     """
 
     relation: Relation = Field(description="How the count is compared.")
-    count: int = Field(ge=0, le=100_000, description="The bound; the lower end of a range.")
-    upper: int | None = Field(default=None, ge=0, le=100_000, description="The upper end of a range.")
+    count: int = Field(ge=0, le=MAX_COUNT, description="The bound; the lower end of a range.")
+    upper: int | None = Field(default=None, ge=0, le=MAX_COUNT, description="The upper end of a range.")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -109,6 +111,8 @@ class CountCheck(BaseCheck):
             raise ValueError("upper is smaller than count")
         if self.relation == "at_least" and self.count == 0:
             raise ValueError("at_least 0 holds for every response and has no complement")
+        if self.relation == "at_most" and self.count == MAX_COUNT:
+            raise ValueError(f"at_most {MAX_COUNT} has no complement within the bounds")
         return self
 
     @abstractmethod

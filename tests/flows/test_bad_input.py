@@ -37,6 +37,15 @@ def test_broken_seed_line(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
     assert scripted.counts()["requests"] == 0
 
 
+def test_a_language_that_no_persona_speaks(rpo: Rpo, tmp_path: Path) -> None:
+    personas = tmp_path / "personas.jsonl"
+    lines = (ROOT / "seeds/personas.jsonl").read_text("utf-8").splitlines()
+    personas.write_text("\n".join(line for line in lines if '"language": "en"' in line), "utf-8")
+    config = settings_file(tmp_path, "http://127.0.0.1:1/v1")
+    message = one_message(rpo("run", "--config", str(config), "--set", f"seeds.personas={personas}", code=1))
+    assert "no persona that speaks it" in message
+
+
 def test_unknown_setting_names_the_nearest(rpo: Rpo, tmp_path: Path) -> None:
     config = settings_file(tmp_path, "http://127.0.0.1:1/v1", extra="max_concurency = 3")
     text = rpo("run", "--config", str(config), code=2)

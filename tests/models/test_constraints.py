@@ -251,3 +251,11 @@ def test_a_trigger_and_a_constraint_make_one_sentence(text: str, end: str) -> No
     assert render_constraint_text(text, trigger, "en") == f'When the user mentions "soil", {end}'
     assert render_constraint_text(text, None, "en") == text
     assert render_constraint_text("请用逗号。", trigger, "zh") == "当用户提到“soil”时，请用逗号。"
+
+
+def test_a_bound_without_a_complement_is_refused() -> None:
+    for relation, count in (("at_least", 0), ("at_most", 100_000)):
+        with pytest.raises(ValueError, match="complement"):
+            parse_check({"kind": "comma_count", "relation": relation, "count": count})
+    edge = parse_check({"kind": "comma_count", "relation": "at_most", "count": 99_999})
+    assert parse_check(edge.complement().model_dump_json()) == edge.complement()

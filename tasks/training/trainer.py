@@ -47,7 +47,7 @@ class RPOConfig(DPOConfig):
         super().__post_init__()
         if self.margin_scale not in ("paper", "released"):
             raise ValueError(f"margin_scale is {self.margin_scale!r}; it is 'paper' or 'released'")
-        if self.gamma < 0:
+        if not self.gamma >= 0:
             raise ValueError(f"gamma is {self.gamma}; a margin is not negative")
         if self.beta <= 0:
             raise ValueError(f"beta is {self.beta}; it must be positive")
@@ -150,9 +150,9 @@ class RPOTrainer(DPOTrainer):
         metrics["rewards/rejected"][-1] = rejected.mean().item()
         metrics["rewards/margins"][-1] = difference.mean().item()
         metrics["rewards/accuracies"][-1] = (difference > 0).float().mean().item()
-        metrics["rewards/margin_accuracies"].append((difference > required).float().mean().item())
-        # one entry a pair: batches hold different numbers of a margin, and the log takes the mean of the entries
+        # one entry a pair: batches are of unequal size and margin, and the log takes the mean of the entries
         for g, reached in zip(margin.tolist(), (difference > required).tolist(), strict=True):
+            metrics["rewards/margin_accuracies"].append(float(reached))
             metrics[f"rewards/margin_accuracies/{g:g}"].append(float(reached))
 
 
@@ -163,6 +163,8 @@ class _MarginCollator:
         self.collator = collator
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        if MARGIN not in examples[0]:  # of a dataset that was given to `evaluate`
+            raise ValueError(f"the dataset has no column {MARGIN!r}; it has {sorted(examples[0])}")
         margins = [example[MARGIN] for example in examples]
         return {**self.collator(examples), MARGIN: torch.tensor(margins, dtype=torch.float32)}
 

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from flows.cli_evaluation import compare, evaluate
+from flows.cli_training import train
 from flows.environment import prepare_environment
 from models.errors import FactoryError, SettingsError
 from models.loading import describe_settings, load_settings
-from models.settings import Dialogues, ExportFormat, FactorySettings, Role, Roles, Seeds
+from models.settings import ExportFormat, FactorySettings
 
 app = App(
     name="rpo",
@@ -25,14 +27,9 @@ app = App(
 Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
-DEMO = FactorySettings(
-    run="demo",
-    batch_size=2,
-    seeds=Seeds(max_roles=4, max_personas=4),
-    dialogues=Dialogues(turns=2, reference_samples=2),
-    roles=Roles(policy=Role(endpoint="demo", max_tokens=72)),
-)
-"""Small enough for minutes on two cores, large enough to see every table filled."""
+app.command(train)
+app.command(evaluate)
+app.command(compare)
 
 
 def run_command() -> None:
@@ -65,9 +62,41 @@ def _run_factory(settings: FactorySettings, as_json: bool) -> None:
 
 
 @app.command
-def demo(*, data: Data = Path("data"), as_json: Json = False) -> None:
+def demo(
+    *,
+    train: Annotated[
+        bool, Parameter(negative="", help="Also train the policy on the pairs, and measure it before and after.")
+    ] = False,
+    data: Data = Path("data"),
+    as_json: Json = False,
+) -> None:
     """Run the whole factory on the embedded model: no key, no server, no download. Minutes on two cores."""
-    _run_factory(DEMO.model_copy(update={"data": str(data)}), as_json)
+    from models.demo import EVALUATION, FACTORY, TRAINING
+
+    folder = {"data": str(data)}
+    settings = FACTORY.model_copy(update=folder)
+    if not train:
+        _run_factory(settings, as_json)
+        return
+    from tasks.training.launch import require_extra
+
+    require_extra()
+    prepare_environment(quiet=True)
+    # imported here: Prefect takes seconds
+    from flows.demo import demo_with_training
+    from flows.terminal import show_progress, show_summary
+    from flows.terminal_evaluation import show_evaluation
+    from flows.terminal_training import show_training
+
+    training = TRAINING.model_copy(update=folder)
+    with show_progress():
+        outcome = demo_with_training(settings, training, EVALUATION.model_copy(update=folder))
+    if as_json:
+        print(outcome.model_dump_json())
+        return
+    show_summary(outcome.factory)
+    show_training(outcome.training, training)
+    show_evaluation(outcome.evaluation)
 
 
 @app.command
@@ -201,16 +230,10 @@ def doctor(
 ) -> None:
     """Check environment, endpoints, keys and disk, and say what to fix. Exit code 1 if something is wrong."""
     from flows.doctor import check_all
-    from flows.terminal import out
+    from flows.terminal import out, show_settings
 
     if settings:
-        rows = describe_settings()
-        if as_json:
-            print(json.dumps([dict(zip(("key", "default", "description"), row, strict=True)) for row in rows]))
-        else:
-            for key, default, description in rows:
-                out.print(f"{key} = {default}" if default else key, markup=False, style="bold")
-                out.print(f"    {description}", markup=False)
+        show_settings(describe_settings(), as_json)
         return
     findings = check_all(load_settings(config, environ=os.environ))
     if as_json:

@@ -6,6 +6,7 @@ import time
 
 from prefect.artifacts import create_markdown_artifact
 
+from flows.markdown import table
 from flows.run import Run
 from models.summary import NOISE_CASES, RunSummary
 from storage.catalog import build_catalog
@@ -37,11 +38,6 @@ def finish_run(run: Run) -> RunSummary:
     return summary
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
 def render_markdown(summary: RunSummary) -> str:
     """The summary as the Prefect UI shows it."""
     counts = [
@@ -56,15 +52,15 @@ def render_markdown(summary: RunSummary) -> str:
     return "\n\n".join(
         [
             f"# Run {summary.run}",
-            _table(("what", "how many"), [*counts]),
+            table(("what", "how many"), [*counts]),
             f"Audit: {summary.audited - summary.audit_failed} of {summary.audited} pairs passed.",
             f"Calls: {summary.calls_made} made, {summary.calls_cached} from the call cache.",
             "## Pairs by margin",
-            _table(("margin", "pairs"), [*sorted(summary.margins.items())]),
+            table(("margin", "pairs"), [*sorted(summary.margins.items())]),
             "## The same responses under plain DPO",
-            _table(("case", "what it would be", "pairs"), [*cases]),
+            table(("case", "what it would be", "pairs"), [*cases]),
             "## Satisfaction by constraint kind",
-            _table(("kind", "followed", "judged"), [*kinds]),
+            table(("kind", "followed", "judged"), [*kinds]),
             f"Exports: `{summary.export_folder}`",
         ]
     )

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import get_args
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from models.arrow import arrow_schema
 from models.base import Language
 from models.constraints import ALL_CHECKS
+from models.evaluation import EvaluationSettings
 from models.loading import describe_settings
 from models.records import DATASETS
+from models.settings import FactorySettings
+from models.training import TrainingSettings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -22,16 +26,27 @@ def _cell(text: str) -> str:
 
 def render_settings() -> str:
     """Every setting with its default and meaning."""
-    rows = [
-        f"| `{key}` | {f'`{_cell(default)}`' if default else ''} | {_cell(text)} |"
-        for key, default, text in describe_settings()
-    ]
-    head = (
-        "# Settings\n\nKeys of `factory.toml`. `RPO_DIALOGUES__TURNS=3` in the environment and "
-        "`--set dialogues.turns=3` on the command line set the same, the last one wins. "
-        "Written from the code by `make docs`.\n\n| key | default | meaning |\n| --- | --- | --- |\n"
+    return "".join(
+        [
+            "# Settings\n\nWritten from the code by `make docs`.\n\n",
+            "## The factory\n\nKeys of `factory.toml`. `RPO_DIALOGUES__TURNS=3` in the environment and ",
+            "`--set dialogues.turns=3` on the command line set the same, the last one wins.\n\n",
+            _settings_table(FactorySettings),
+            "\n## Training\n\nKeys of a file for `rpo train --config FILE`, and of its `--set`; ",
+            "[training.md](training.md) explains them.\n\n",
+            _settings_table(TrainingSettings),
+            "\n## Evaluation\n\nParameters of the flow `evaluation`; `rpo evaluate --help` shows them as options.\n\n",
+            _settings_table(EvaluationSettings),
+        ]
     )
-    return head + "\n".join(rows) + "\n"
+
+
+def _settings_table(model: type[BaseModel]) -> str:
+    rows = [
+        f"| `{key}` | {f'`{_cell(default)}`' if default else ''} | {_cell(text)} |\n"
+        for key, default, text in describe_settings(model)
+    ]
+    return "| key | default | meaning |\n| --- | --- | --- |\n" + "".join(rows)
 
 
 def _type_name(kind: pa.DataType) -> str:

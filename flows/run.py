@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,18 +9,18 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from prefect import Task
 from prefect.futures import PrefectFuture, wait
 
 from models.base import Language, digest
-from models.errors import FactoryError, SettingsError, StageError, StorageError
+from models.errors import FactoryError, SettingsError, StageError
 from models.records import PartRef
 from models.settings import FactorySettings
 from storage.catalog import build_catalog
-from storage.manifests import Manifest, RunBook
+from storage.locks import locked
+from storage.manifests import Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import close_gateway
@@ -139,11 +138,16 @@ listener: Listener | None = None
 
 
 @contextmanager
-def open_run(settings: FactorySettings) -> Iterator[Run]:
+def open_run(settings: FactorySettings, *, evaluates: str | None = None) -> Iterator[Run]:
     """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
 
+    Args:
+        settings: The settings of the run.
+        evaluates: The factory run whose models this one measures.
+
     Raises:
-        SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet.
+        SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet; or the name is
+            that of a run of the other kind.
         StorageError: Another process is working on a run of that name in that folder.
     """
     _refuse_idle_roles(settings)
@@ -151,8 +155,10 @@ def open_run(settings: FactorySettings) -> Iterator[Run]:
     store = PartStore(settings.data_dir)
     store.ensure_schemas()
     store.sweep()
-    with _locked(store.root / "runs" / f"{settings.run}.lock", settings.run):
-        book = RunBook(store.root, _begin_manifest(settings))
+    lock = store.root / "runs" / f"{settings.run}.lock"
+    with locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
+        _refuse_other_kind(settings, evaluates)
+        book = RunBook(store.root, _begin_manifest(settings, evaluates))
         run = Run(settings, store, book, listener=listener)
         try:
             yield run
@@ -188,11 +194,26 @@ def _require_keys(settings: FactorySettings) -> None:
             )
 
 
-def _begin_manifest(settings: FactorySettings) -> Manifest:
+def _refuse_other_kind(settings: FactorySettings, evaluates: str | None) -> None:
+    """An evaluation must not take the name of a factory run, nor the other way round."""
+    if not manifest_path(settings.data_dir, settings.run).exists():
+        return
+    there = load(settings.data_dir, settings.run).evaluates
+    if there != evaluates:
+        what = "a factory run" if there is None else f"an evaluation of run {there!r}"
+        raise SettingsError(
+            f"{settings.run!r} is the name of {what} in {settings.data}.",
+            safe="Nothing was started.",
+            next_step=f"Give another name: `{'--run' if evaluates is None else '--name'} NAME`.",
+        )
+
+
+def _begin_manifest(settings: FactorySettings, evaluates: str | None) -> Manifest:
     """An empty manifest; an earlier run of the name gives way, its parts stay and are found again by their keys."""
     values = settings.model_dump(mode="json")
     return Manifest(
         run=settings.run,
+        evaluates=evaluates,
         settings=values,
         settings_hash=digest(values),
         started_at=datetime.now(UTC),
@@ -201,19 +222,3 @@ def _begin_manifest(settings: FactorySettings) -> Manifest:
         parts=[],
         summary=None,
     )
-
-
-@contextmanager
-def _locked(path: Path, run: str) -> Iterator[IO[str]]:
-    """Hold a lock that the operating system releases with the process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError(
-                f"The run {run!r} is being worked on by another process.",
-                safe="That one goes on.",
-                next_step="Wait for it, or give this one another name: `--run NAME`.",
-            ) from error
-        yield handle

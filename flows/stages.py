@@ -17,7 +17,7 @@ def read_roles(run: Run) -> list[SeedPart]:
     """The role seeds, in batches of one language."""
     seeds = run.settings.seeds
     roles = read_seeds(seed_path(seeds.roles), RoleSeed, list(seeds.languages))
-    return _store_seeds(run, "roles", roles, at_most=seeds.max_roles)
+    return store_seeds(run, "roles", roles, at_most=seeds.max_roles)
 
 
 def read_personas(run: Run) -> list[SeedPart]:
@@ -25,10 +25,11 @@ def read_personas(run: Run) -> list[SeedPart]:
     seeds = run.settings.seeds
     personas = read_seeds(seed_path(seeds.personas), PersonaSeed, list(seeds.languages))
     random.Random(run.settings.seed).shuffle(personas)  # noqa: S311  (draws, not secrets)
-    return _store_seeds(run, "personas", personas, at_most=seeds.max_personas)
+    return store_seeds(run, "personas", personas, at_most=seeds.max_personas)
 
 
-def _store_seeds(run: Run, dataset: str, seeds: Sequence[Seed], at_most: int | None = None) -> list[SeedPart]:
+def store_seeds(run: Run, dataset: str, seeds: Sequence[Seed], at_most: int | None = None) -> list[SeedPart]:
+    """Seeds as parts of one language each; ``at_most`` so many of each language."""
     parts = []
     for language in run.settings.seeds.languages:
         rows = [seed for seed in seeds if seed.language == language][:at_most]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def _show_satisfaction(summary: RunSummary) -> None:
     out.print(table)
 
 
+def command_folder() -> str:
+    """What to type before `rpo`: an environment that is not activated has none on the path."""
+    return "" if shutil.which("rpo") else f"{Path(sys.argv[0]).parent}/"
+
+
+def show_settings(rows: Sequence[tuple[str, str, str]], as_json: bool) -> None:
+    """Every setting with its default and meaning."""
+    if as_json:
+        print(json.dumps([dict(zip(("key", "default", "description"), row, strict=True)) for row in rows]))
+        return
+    for key, default, description in rows:
+        out.print(f"{key} = {default}" if default else key, markup=False, style="bold")
+        out.print(f"    {description}", markup=False)
+
+
 def show_next_steps(summary: RunSummary, data: str) -> None:
     """Where the files are, and what to type next."""
     out.print("\n[bold]Files[/]")
@@ -108,8 +124,7 @@ def show_next_steps(summary: RunSummary, data: str) -> None:
         counts = ", ".join(f"{count} {split}" for split, count in splits.items())
         out.print(f"  {escape(str(summary.export_folder))}/{name:<13} {counts}")
     out.print(f"  {escape(data)}/catalog.duckdb   every table of every run, for any DuckDB client")
-    # an environment that is not activated has no `rpo` on the path
-    folder = "" if shutil.which("rpo") else f"{Path(sys.argv[0]).parent}/"
+    folder = command_folder()
     data = escape(data)
     out.print("\n[bold]Next[/]")
     out.print(f'  {folder}rpo sql --data {data} "select margin, count(*) from pairs group by 1 order by 1"')

@@ -45,6 +45,10 @@ class ModelServerError(FactoryError):
     """A model server could not be started or did not become healthy."""
 
 
+class AdapterError(FactoryError):
+    """A trained adapter cannot be served beside the base model."""
+
+
 class EndpointError(FactoryError):
     """An endpoint refuses in a way that asking again will not mend (400, 401, 403, 404)."""
 

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,9 @@ from models.settings import FactorySettings
 
 SETTINGS_FILE = "factory.toml"
 ENV_PREFIX = "RPO_"
+FACTORY_KEYS = "`rpo doctor --settings` lists every key with its description."
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_settings(
@@ -35,9 +38,32 @@ def load_settings(
         SettingsError: A file that is not there or not TOML, an unknown key (the nearest known one is named), or a
             value out of bounds.
     """
-    values: dict[str, Any] = {}
     if path is None and Path(SETTINGS_FILE).is_file():
         path = Path(SETTINGS_FILE)
+    return load_as(FactorySettings, path, environ=environ, overrides=overrides, keys=FACTORY_KEYS)
+
+
+def load_as(
+    model: type[Settings],
+    path: Path | None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Iterable[str] = (),
+    keys: str,
+) -> Settings:
+    """Settings of any kind from a TOML file, the environment and overrides; as ``load_settings``.
+
+    Args:
+        model: The settings.
+        path: A TOML file, or none.
+        environ: Variables that begin with ``RPO_``.
+        overrides: ``KEY=VALUE``.
+        keys: Where every key is explained, for the message.
+
+    Raises:
+        SettingsError: As ``load_settings``.
+    """
+    values: dict[str, Any] = {}
     if path is not None:
         try:
             values = tomllib.loads(path.read_text("utf-8"))
@@ -56,23 +82,36 @@ def load_settings(
         if not equals:
             raise SettingsError(f"--set takes KEY=VALUE, not {item!r}.", next_step="Example: --set dialogues.turns=3")
         _assign(values, key.strip().split("."), text, source=f"--set {key.strip()}")
-    return validate_settings(values, source=str(path) if path else "the settings")
+    return validate_as(model, values, source=str(path) if path else "the settings", keys=keys)
 
 
 def validate_settings(values: Mapping[str, Any], *, source: str = "the settings") -> FactorySettings:
+    """The factory's settings in a nested mapping.
+
+    Raises:
+        SettingsError: With a line for each wrong key.
+    """
+    return validate_as(FactorySettings, values, source=source, keys=FACTORY_KEYS)
+
+
+def validate_as(model: type[Settings], values: Mapping[str, Any], *, source: str, keys: str) -> Settings:
     """The settings in a nested mapping, or one message that lists everything wrong with it.
+
+    Args:
+        model: The settings.
+        values: The mapping.
+        source: Where it is from, for the message.
+        keys: Where every key is explained, for the message.
 
     Raises:
         SettingsError: With a line for each wrong key.
     """
     try:
-        return FactorySettings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(FactorySettings, problem) for problem in error.errors()]
+        lines = [_explain(model, problem) for problem in error.errors()]
         raise SettingsError(
-            f"In {source}: " + "; ".join(lines) + ".",
-            safe="Nothing was started.",
-            next_step="`rpo doctor --settings` lists every key with its description.",
+            f"In {source}: " + "; ".join(lines) + ".", safe="Nothing was started.", next_step=keys
         ) from error
 
 

@@ -71,7 +71,10 @@ class SystemProfile(Strict):
     constraints: list[Constraint] = Field(
         max_length=MAX_CONSTRAINTS, description="The constraints, in the order of the system prompt."
     )
-    author: str = Field(description="Who wrote the constraints: catalogue, or the author model's name.")
+    author: str = Field(
+        description="Who wrote the constraints: catalogue, or the author model's name; in an evaluation `reversed` for "
+        "the twin of a held-out system, whose constraints are the exact opposites."
+    )
 
 
 class UserProfile(Strict):
@@ -202,14 +205,16 @@ class Exclusion(Strict):
 class Metric(Strict):
     """One measured number of a model on a benchmark."""
 
-    run: str = Field(description="The run.")
-    model: str = Field(description="The model that was measured.")
-    benchmark: str = Field(description="What it was measured on.")
-    metric: str = Field(description="What was measured: csr, isr, ssr, ...")
+    run: str = Field(description="The factory run.")
+    model: str = Field(description="The model that was measured: base, the name of a training run, or a given label.")
+    benchmark: str = Field(description="What it was measured on: heldout.")
+    metric: str = Field(
+        description="csr, isr or ssr; these with /original or /reversed, by polarity; csr/kind/KIND, by constraint."
+    )
     value: float = Field(description="The value.")
-    low: float | None = Field(description="Lower end of the 95 % interval.")
+    low: float | None = Field(description="Lower end of the 95 % interval over roles; null: too few to tell.")
     high: float | None = Field(description="Upper end of the 95 % interval.")
-    n: int = Field(ge=0, description="Number of items behind it.")
+    n: int = Field(ge=0, description="Number of constraints (csr), responses (isr) or dialogues (ssr) behind it.")
 
 
 DATASETS: dict[str, type[BaseModel]] = {

@@ -40,9 +40,19 @@ class Seeds(Strict):
 class Serve(Strict):
     """A model server that the factory starts, watches and stops itself."""
 
-    engine: Literal["llama.cpp"] = Field(default="llama.cpp", description="The server to start.")
+    engine: Literal["llama.cpp", "transformers"] = Field(
+        default="llama.cpp",
+        description="llama.cpp for a GGUF; transformers for any Hugging Face model folder, slower "
+        "(needs the extra train).",
+    )
     model_path: str | None = Field(
-        default=None, description="GGUF file to serve; empty: the embedded SmolLM2-135M-Instruct."
+        default=None,
+        description="GGUF file, or with transformers a model folder; empty: the embedded SmolLM2-135M-Instruct.",
+    )
+    lora_path: str | None = Field(
+        default=None,
+        description="GGUF LoRA, or with transformers a PEFT adapter folder, to apply to the model; the endpoint then "
+        "needs an identity of its own.",
     )
     port: int = Field(default=0, ge=0, le=65535, description="Loopback port; 0: any free one.")
     slots: int = Field(default=8, ge=1, le=256, description="Requests that are decoded together.")
@@ -84,6 +94,10 @@ class Endpoint(Strict):
     def _one_address(self) -> Endpoint:
         if (self.base_url is None) == (self.serve is None):
             raise ValueError("an endpoint has either base_url or serve")
+        if self.serve is not None and self.serve.lora_path and not self.identity:
+            raise ValueError(
+                "with serve.lora_path give identity too, or the base model's stored answers would be taken"
+            )
         return self
 
 

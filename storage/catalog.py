@@ -30,7 +30,9 @@ class QueryResult(NamedTuple):
 
 
 def build_catalog(root: Path) -> list[str]:
-    """Make the catalog anew: one schema a run, the newest run in ``main`` too.
+    """Make the catalog anew: one schema a run, the newest factory run in ``main`` too.
+
+    The metrics of a factory run are those of its evaluations.
 
     It is built beside the old one and renamed into place: who has the old one open keeps reading it.
 
@@ -49,8 +51,10 @@ def build_catalog(root: Path) -> list[str]:
             with duckdb.connect(str(path)) as db:
                 for manifest in runs:
                     db.execute(f"CREATE SCHEMA {_name(manifest.run)}")
-                    _make_views(db, store, manifest, warnings)
-                _make_main(db, store, runs[-1] if runs else None)
+                    _make_views(db, store, manifest, runs, warnings)
+                # an evaluation has no pairs to ask about
+                factory_runs = [manifest for manifest in runs if manifest.evaluates is None]
+                _make_main(db, store, factory_runs[-1] if factory_runs else None)
         except duckdb.Error as error:
             raise StorageError(
                 f"The catalog could not be built: {error}.",
@@ -61,11 +65,18 @@ def build_catalog(root: Path) -> list[str]:
 
 
 def _make_views(
-    db: duckdb.DuckDBPyConnection, store: PartStore, manifest: Manifest, warnings: dict[PartRef, str]
+    db: duckdb.DuckDBPyConnection,
+    store: PartStore,
+    manifest: Manifest,
+    runs: list[Manifest],
+    warnings: dict[PartRef, str],
 ) -> None:
+    evaluations = [other for other in runs if other.evaluates == manifest.run]
     for dataset, model in DATASETS.items():
         paths = []
-        for part in manifest.parts_of(dataset):
+        # what was measured of a run's models belongs to the run
+        measured = [part for other in evaluations for part in other.parts_of("metrics")] if dataset == "metrics" else []
+        for part in [*manifest.parts_of(dataset), *measured]:
             # one damaged file would break the whole view
             if why := _unreadable(store, part):
                 warnings.setdefault(part, f"Left out of run {manifest.run}: {why}")

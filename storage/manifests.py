@@ -23,6 +23,9 @@ class Manifest(Strict):
     """A run and the parts that belong to it: ``DATA/runs/<run>.json``."""
 
     run: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="Name of the run.")
+    evaluates: str | None = Field(
+        default=None, description="The run whose models this one measures; null: a factory run."
+    )
     settings_hash: str = Field(description="Hash of the settings.")
     settings: dict[str, Any] = Field(description="The settings, as JSON.")
     started_at: AwareDatetime = Field(description="When the run started.")

@@ -10,8 +10,9 @@ import random
 from collections.abc import Iterator
 
 from models.base import digest
-from models.constraints.draw import draw_constraints
+from models.constraints.draw import DrawnConstraint, draw_constraints
 from models.records import Constraint, PartRef, PersonaSeed, RoleSeed, SystemProfile, UserProfile
+from models.settings import FactorySettings
 from tasks.batch import Batch, stage_task
 
 AUTHOR = "catalogue"
@@ -28,17 +29,9 @@ def expand_systems(batch: Batch, roles: PartRef) -> Iterator[SystemProfile]:
 
 
 def _expand_system(batch: Batch, role: RoleSeed) -> SystemProfile:
-    settings = batch.settings.constraints
     system_id = batch.row_id(role.model_dump())
     rng = random.Random(digest([batch.settings.seed, role.role_id]))  # noqa: S311  (draws, not secrets)
-    drawn = draw_constraints(
-        rng,
-        language=role.language,
-        count=rng.randint(settings.min_per_system, settings.max_per_system),
-        max_words=int(batch.settings.roles.policy.max_tokens * WORDS_PER_TOKEN),
-        questions=role.questions,
-        conditional_share=settings.conditional_share,
-    )
+    drawn = draw_for_role(batch.settings, role, rng)
     return SystemProfile(
         system_id=system_id,
         **role.model_dump(),
@@ -53,6 +46,19 @@ def _expand_system(batch: Batch, role: RoleSeed) -> SystemProfile:
             for number, item in enumerate(drawn)
         ],
         author=AUTHOR,
+    )
+
+
+def draw_for_role(settings: FactorySettings, role: RoleSeed, rng: random.Random) -> list[DrawnConstraint]:
+    """The constraints of a system: as many, and as long, as the settings say."""
+    bounds = settings.constraints
+    return draw_constraints(
+        rng,
+        language=role.language,
+        count=rng.randint(bounds.min_per_system, bounds.max_per_system),
+        max_words=int(settings.roles.policy.max_tokens * WORDS_PER_TOKEN),
+        questions=role.questions,
+        conditional_share=bounds.conditional_share,
     )
 
 

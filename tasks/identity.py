@@ -67,6 +67,14 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     "reverse_constraints": lambda s: {"seed": s.seed, "author": role_identity(s, "author")},
     "build_pairs": lambda s: s.pairs.model_dump(),
     "audit_pairs": lambda s: {},
+    # an evaluation: the rest of it are the stages above, with other roles and other policies
+    "draw_held_out": lambda s: {
+        "seed": s.seed,
+        "constraints": s.constraints.model_dump(),
+        "max_tokens": s.roles.policy.max_tokens,
+    },
+    "reverse_systems": lambda s: {},
+    "measure_models": lambda s: {},
 }
 
 

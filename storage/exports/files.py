@@ -54,10 +54,16 @@ def validation_dialogues(dialogue_ids: set[str], share: float) -> set[str]:
     return set(order[: max(1, round(share * len(order)))])
 
 
-def export_run(store: PartStore, manifest: Manifest, export: Export) -> ExportSummary:
-    """Write the pairs of a run that passed the audit, and the baselines, into ``DATA/exports/<run>``.
+def export_run(store: PartStore, manifest: Manifest, export: Export, *, target: Path | None = None) -> ExportSummary:
+    """Write the pairs of a run that passed the audit, and the baselines.
 
     Two exports of the same parts are equal byte for byte. An earlier export of the run stays until this one is whole.
+
+    Args:
+        store: The parts.
+        manifest: The run.
+        export: Formats and split.
+        target: Folder to write; None: ``DATA/exports/<run>``.
 
     Raises:
         StorageError: The run has no audited pairs, or the files cannot be written.
@@ -68,7 +74,8 @@ def export_run(store: PartStore, manifest: Manifest, export: Export) -> ExportSu
             f"The run {manifest.run!r} has no audited pairs to export.",
             next_step=f"Finish it first: `rpo run --run {manifest.run}`.",
         )
-    target = store.root / EXPORTS_FOLDER / manifest.run
+    target = target or store.root / EXPORTS_FOLDER / manifest.run
+    target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -79,7 +86,7 @@ def export_run(store: PartStore, manifest: Manifest, export: Export) -> ExportSu
         raise StorageError(
             f"The export into {target} could not be written: {error.strerror}.",
             safe="All parts are stored and an earlier export is untouched.",
-            next_step=f"Make room, then `rpo export --run {manifest.run}`.",
+            next_step="Make room, then type the same command again.",
         ) from error
     return ExportSummary(folder=str(target), rows=rows, dropped=dropped)
 

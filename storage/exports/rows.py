@@ -68,6 +68,11 @@ def _origin(played: PlayedTurn) -> ExportRow:
     }
 
 
+def _is_refined(*responses: Response) -> bool:
+    """Whether the critic had a hand in a row."""
+    return any(response.origin == "refined" for response in responses)
+
+
 def preference_row(row: PairRow, untriggered: Untriggered) -> ExportRow:
     """An RPO pair in TRL's conversational preference format, with its margin."""
     prompt = build_prompt(row.played, row.constraints, row.pair.reversed_ids, untriggered)
@@ -77,6 +82,7 @@ def preference_row(row: PairRow, untriggered: Untriggered) -> ExportRow:
         "rejected": _assistant(row.rejected.text),
         "margin": float(row.pair.margin),
         "pair_id": row.pair.pair_id,
+        "refined": _is_refined(row.chosen, row.rejected),
         **_origin(row.played),
         "constraints": prompt.constraints,
     }
@@ -121,6 +127,7 @@ def baseline_rows(rows: Sequence[PairRow], scores: Mapping[str, int], untriggere
             "rejected": _assistant(worse.text),
             "margin": float(gap),
             "pair_id": f"{better.response_id}-{worse.response_id}",
+            "refined": _is_refined(better, worse),
             **_origin(row.played),
             "constraints": prompt.constraints,
         }
@@ -142,6 +149,7 @@ def unpaired_rows(baseline: Sequence[ExportRow]) -> list[ExportRow]:
                     "completion": row[side],
                     "label": side == "chosen",
                     "response_id": response_id,
+                    "refined": row["refined"],
                     **{name: row[name] for name in ("dialogue_id", "turn", "language", "constraints")},
                 },
             )
@@ -158,6 +166,7 @@ def best_response_row(
         "messages": [*prompt.messages, *_assistant(best.text)],
         "response_id": best.response_id,
         "followed": scores[best.response_id],
+        "refined": _is_refined(best),
         **_origin(played),
         "constraints": prompt.constraints,
     }

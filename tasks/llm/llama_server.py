@@ -16,30 +16,42 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import TextIO
 
 WATCH_INTERVAL_S = 1.0
 
 
 def main() -> None:
     """Serves until standard input is closed or the parent is gone."""
-    parser = argparse.ArgumentParser(description="llama.cpp server on the loopback address")
-    parser.add_argument("--model", required=True, help="GGUF file")
-    parser.add_argument("--alias", default="", help="name under which the model is listed")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--slots", type=int, default=8, help="requests that are decoded together")
-    parser.add_argument("--context", type=int, default=2048, help="tokens of a slot")
-    parser.add_argument("--threads", type=int, default=0, help="0: one less than cores")
-    options = parser.parse_args()
-    # the server's own output goes to the log; standard output is only for the address
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    options = read_options()
+    out = open_standard_output()
     address, server = _start(options)
     _wait_until_healthy(address)
     print(json.dumps({"address": address, "pid": os.getpid()}), file=out, flush=True)
     out.close()
     threading.Event().wait()
     del server
+
+
+def read_options() -> argparse.Namespace:
+    """The options of a server, whatever its engine."""
+    parser = argparse.ArgumentParser(description="model server on the loopback address")
+    parser.add_argument("--model", required=True, help="GGUF file, or folder of a Hugging Face model")
+    parser.add_argument("--lora", default="", help="GGUF LoRA, or folder of a PEFT adapter, applied to the model")
+    parser.add_argument("--alias", default="", help="name under which the model is listed")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--slots", type=int, default=8, help="requests that are decoded together")
+    parser.add_argument("--context", type=int, default=2048, help="tokens of a slot")
+    parser.add_argument("--threads", type=int, default=0, help="0: one less than cores")
+    return parser.parse_args()
+
+
+def open_standard_output() -> TextIO:
+    """Standard output, for the address only: what the server prints goes to the log. Ends with the parent from now."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    return out
 
 
 def _start(options: argparse.Namespace) -> tuple[str, object]:
@@ -50,6 +62,8 @@ def _start(options: argparse.Namespace) -> tuple[str, object]:
 
     params = xllamacpp.CommonParams()
     params.model.path = options.model
+    if options.lora:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=options.lora, scale=1.0)]
     if options.alias:
         params.model_alias = {options.alias}
     params.n_parallel = options.slots

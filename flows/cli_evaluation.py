@@ -1,0 +1,119 @@
+"""The commands ``rpo evaluate`` and ``rpo compare``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from flows.environment import prepare_environment
+from models.errors import SettingsError
+from models.evaluation import EvaluationSettings
+from models.loading import SETTINGS_FILE, load_settings
+from models.settings import Endpoint
+
+Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
+
+
+def evaluate(
+    *,
+    run: Annotated[str, Parameter(help="The factory run that the models were trained on.")] = "demo",
+    model: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help="`base`, the name of a training run, or LABEL=endpoint:NAME for a model that you serve; may be given "
+            "several times. Without: base and every finished training run of the factory run.",
+        ),
+    ] = None,
+    systems: Annotated[int, Parameter(help="Held-out roles of each language at most; each has a twin.")] = 8,
+    turns: Annotated[int | None, Parameter(help="Turns of a dialogue; without: as in the run.")] = None,
+    samples: Annotated[int | None, Parameter(help="Responses a turn; without: as in the run.")] = None,
+    roles: Annotated[
+        Path | None, Parameter(help="File of roles to hold out; without: the run's own, beyond those it used.")
+    ] = None,
+    seed: Annotated[int | None, Parameter(help="Seed of the held-out draws; without: the run's plus one.")] = None,
+    name: Annotated[str | None, Parameter(help="Name of the evaluation; without: RUN_eval.")] = None,
+    config: Annotated[
+        Path | None, Parameter(help="Settings file with further endpoints; without it factory.toml, if it is there.")
+    ] = None,
+    data: Data = Path("data"),
+    as_json: Json = False,
+) -> None:
+    """Measure base and trained models on held-out dialogues: roles, constraint texts and queries training has not seen.
+
+    Again with more models or after a new training, it makes only what is missing.
+    """
+    given = {
+        "run": run, "data": str(data), "models": model or [], "name": name, "systems": systems, "turns": turns,
+        "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
+    }  # fmt: skip
+    settings = _validate(given)
+    prepare_environment(quiet=True)
+    # imported here: Prefect takes seconds, and a wrong option need not wait for it
+    from flows.evaluation import evaluate as evaluate_flow
+    from flows.terminal import show_progress
+    from flows.terminal_evaluation import show_evaluation
+
+    with show_progress():
+        summary = evaluate_flow(settings)
+    if as_json:
+        print(summary.model_dump_json())
+    else:
+        show_evaluation(summary)
+
+
+def compare(
+    first: str,
+    second: str,
+    /,
+    *others: str,
+    run: Annotated[str, Parameter(help="The factory run that the models were trained on.")] = "demo",
+    name: Annotated[str | None, Parameter(help="Name of the evaluation; without: RUN_eval.")] = None,
+    data: Data = Path("data"),
+    as_json: Json = False,
+) -> None:
+    """How much models differ on the held-out dialogues, with intervals, by metric and kind of constraint. No calls.
+
+    Args:
+        first: The model that the others are compared with, such as `base`.
+        second: A model, as `rpo evaluate` shows it.
+        others: Further models.
+        run: The factory run.
+        name: The evaluation.
+        data: Folder of the data.
+        as_json: A JSON list with an object a difference.
+    """
+    from flows.comparison import compare_models
+    from flows.terminal_evaluation import show_differences
+
+    settings = _validate({"run": run, "data": str(data), "name": name})
+    differences = compare_models(settings, [first, second, *others])
+    if as_json:
+        print(json.dumps([item.model_dump() for item in differences]))
+    else:
+        show_differences(differences, kinds=True)
+
+
+def _endpoints(config: Path | None) -> dict[str, Endpoint]:
+    """Endpoints that a settings file or the environment names; those of the run are known without."""
+    if config is None and not Path(SETTINGS_FILE).is_file():
+        return {}
+    settings = load_settings(config, environ=os.environ)
+    return settings.endpoints if "endpoints" in settings.model_fields_set else {}
+
+
+def _validate(given: Mapping[str, object]) -> EvaluationSettings:
+    try:
+        return EvaluationSettings.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        raise SettingsError(
+            f"{problems}.", safe="Nothing was started.", next_step="`rpo evaluate --help` lists the options."
+        ) from error

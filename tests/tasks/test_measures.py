@@ -1,0 +1,121 @@
+"""CSR, ISR and SSR by hand, on SysBench's own verdicts, and what their intervals promise."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tasks.measures import Bootstrap, Outcome, Total, mean, tally
+
+SYSBENCH = Path(__file__).resolve().parents[3] / "shared/data/sysbench/dev100_tidy.parquet"
+
+
+def session(
+    role: str, turns: list[str], *, polarity: str = "original", sample: int = 0, kind: str = "k"
+) -> list[Outcome]:
+    """A dialogue: a string of verdicts a turn, f(ollowed), v(iolated), u(nscored), n(ot applicable)."""
+    names = {"f": "followed", "v": "violated", "u": "unscored", "n": "not_applicable"}
+    return [
+        Outcome(role, polarity, f"{role}-{polarity}", sample, turn, kind, names[letter])
+        for turn, verdicts in enumerate(turns, start=1)
+        for letter in verdicts
+    ]
+
+
+def values(outcomes: list[Outcome]) -> dict[str, tuple[float, int]]:
+    return {
+        metric: (round(mean(totals), 6), sum(total.n for total in totals.values()))
+        for metric, totals in tally(outcomes).items()
+    }
+
+
+def test_by_hand() -> None:
+    outcomes = [
+        # 7 of 9 followed; 2 of 4 responses whole; one leading turn of 4
+        *session("a", ["fff", "fv", "ff", "vf"]),
+        # all of it: 2 of 2 leading turns
+        *session("b", ["f", "ff"], polarity="reversed", kind="other"),
+        # the first turn fails: no leading turn, whatever follows
+        *session("b", ["v", "ff"], polarity="reversed", sample=1, kind="other"),
+    ]
+    assert values(outcomes) == {
+        "csr": (round((7 + 3 + 2) / (9 + 3 + 3), 6), 15),
+        "csr/original": (round(7 / 9, 6), 9),
+        "csr/reversed": (round(5 / 6, 6), 6),
+        "csr/kind/k": (round(7 / 9, 6), 9),
+        "csr/kind/other": (round(5 / 6, 6), 6),
+        "isr": (round((2 + 2 + 1) / 8, 6), 8),
+        "isr/original": (0.5, 4),
+        "isr/reversed": (0.75, 4),
+        "ssr": (round((1 / 4 + 1 + 0) / 3, 6), 3),
+        "ssr/original": (0.25, 1),
+        "ssr/reversed": (0.5, 2),
+    }
+
+
+def test_turns_count_in_their_order_whatever_the_order_of_the_rows() -> None:
+    outcomes = session("a", ["f", "f", "v", "f"])
+    random.Random(0).shuffle(outcomes)
+    assert values(outcomes)["ssr"] == (0.5, 1)
+
+
+def test_what_is_not_scored_is_nobodys_success_or_failure() -> None:
+    found = values([*session("a", ["fu", "f"]), *session("b", ["fn", "vu"])])
+    assert found["csr"] == (0.75, 4)
+    # "fu" and "fn" may be whole or not; "vu" is certainly not
+    assert found["isr"] == (0.5, 2)
+    assert "ssr" not in found
+
+
+def test_a_difference_is_paired_by_role() -> None:
+    rng = random.Random(0)
+    before = {f"role{i}": Total(10 * rng.random(), 10) for i in range(30)}
+    after = {role: Total(total.sum + 0.5, total.n) for role, total in before.items()}
+    bootstrap = Bootstrap(before, resamples=500, seed=1)
+    alone, paired = bootstrap.measure(after), bootstrap.compare(before, after)
+    assert alone.low is not None and alone.high is not None and alone.high - alone.low > 0.1
+    assert paired == pytest.approx((0.05, 0.05, 0.05, 300))
+    assert bootstrap.compare(before, before) == (0, None, None, 300)
+
+
+def test_the_interval_is_that_of_the_roles_and_the_seed_decides_it() -> None:
+    rng = random.Random(0)
+    totals = {f"role{i}": Total(float(rng.random() < 0.4) * 20, 20) for i in range(100)}
+    first, again, other = (Bootstrap(totals, resamples=1000, seed=seed).measure(totals) for seed in (1, 1, 2))
+    assert first == again != other
+    # 20 equal items a role say no more than one: the interval is that of 100 items, not of 2,000
+    error = statistics.pstdev(total.sum / total.n for total in totals.values()) / 10
+    assert first.low == pytest.approx(first.value - 1.96 * error, abs=0.015)
+    assert first.high == pytest.approx(first.value + 1.96 * error, abs=0.015)
+
+
+def test_one_role_has_no_interval() -> None:
+    one = {"a": Total(1.0, 2)}
+    assert Bootstrap(["a"], resamples=100, seed=0).measure(one) == (0.5, None, None, 2)
+    # of a kind that one of many roles has, nothing is known either
+    assert Bootstrap(["a", "b", "c"], resamples=100, seed=0).measure(one) == (0.5, None, None, 2)
+
+
+def test_where_all_roles_agree_nothing_is_known_of_others() -> None:
+    never = {role: Total(0.0, 4) for role in "abcd"}
+    assert Bootstrap(never, resamples=100, seed=0).measure(never) == (0.0, None, None, 16)
+
+
+def test_sysbench_itself() -> None:
+    """The published way of counting, on GPT-4o's verdicts on GPT-4o's answers."""
+    if not SYSBENCH.exists():
+        pytest.skip("SysBench is not there")
+    rows = duckdb.execute(
+        "select system_id::varchar, 'original', system_id::varchar, 0, turn, criterion_type, "
+        "case when satisfied then 'followed' when not_failed then 'unscored' else 'violated' end "
+        "from read_parquet($file) where model = 'gpt4o' and history_kind = 'gt'",
+        {"file": str(SYSBENCH)},
+    ).fetchall()
+    found = values(list(map(Outcome._make, rows)))
+    assert 100 * found["csr"][0] == pytest.approx(89.51, abs=0.2)
+    assert 100 * found["isr"][0] == pytest.approx(80.4, abs=0.2)
+    assert 100 * found["ssr"][0] == pytest.approx(58.2, abs=0.5)

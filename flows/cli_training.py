@@ -42,7 +42,7 @@ def train(
     wanted = load_as(TrainingSettings, config, overrides=overrides, keys=KEYS)
     # imported here: Prefect takes seconds
     from flows.terminal import show_progress
-    from flows.terminal_training import show_training
+    from flows.terminal_training import show_training, show_training_next
     from flows.training import train as train_flow
 
     with show_progress():
@@ -50,4 +50,5 @@ def train(
     if as_json:
         print(outcome.model_dump_json())
     else:
-        show_training(outcome, wanted)
+        show_training(outcome)
+        show_training_next(wanted)

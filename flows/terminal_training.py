@@ -11,8 +11,8 @@ from models.training import TrainingOutcome, TrainingSettings
 _SHOWN = ("loss", "rewards/accuracies", "rewards/margin_accuracies", "rewards/margins", "mean_token_accuracy")
 
 
-def show_training(outcome: TrainingOutcome, settings: TrainingSettings) -> None:
-    """The outcome of a training run, and what to type next."""
+def show_training(outcome: TrainingOutcome) -> None:
+    """The outcome of a training run."""
     record = outcome.record
     again = ", finished before: nothing was trained now" if outcome.reused else ""
     out.print(
@@ -30,10 +30,14 @@ def show_training(outcome: TrainingOutcome, settings: TrainingSettings) -> None:
         if any(cell is not None for cell in cells):
             table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
     out.print(table)
-    out.print("\n[bold]Files[/]")
+    out.print()
     out.print(f"  {escape(record.final)}   the {'adapter' if record.adapter else 'model'} with its card")
     if record.merged:
         out.print(f"  {escape(record.merged)}   the model with the adapter merged")
     out.print(f"  {escape(outcome.folder)}   curves.png, metrics.jsonl, record.json, train.log")
+
+
+def show_training_next(settings: TrainingSettings) -> None:
+    """What to type after a training run."""
     out.print("\n[bold]Next[/]")
     out.print(f"  {command_folder()}rpo evaluate --run {settings.run} --data {escape(settings.data)}")

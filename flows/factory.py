@@ -13,6 +13,7 @@ from flows.run import open_run
 from flows.stages import (
     audit_pairs,
     build_pairs,
+    calibrate_judge,
     expand_systems,
     expand_users,
     judge_responses,
@@ -41,9 +42,11 @@ def factory(settings: FactorySettings) -> RunSummary:
         systems, users = expand_systems(run, roles), expand_users(run, personas)
         turns = play_dialogues(run, roles, systems, personas, users)
         responses = sample_responses(run, turns)
-        judgments = judge_responses(run, responses)
+        judgments, calibrations = judge_responses(run, responses), calibrate_judge(run, responses)
         reversals = reverse_constraints(run, systems)
-        *_, sampled, judged, opposed = run.collect(systems, users, turns, responses, judgments, reversals)
-        pairs = build_pairs(run, sampled, judged, opposed)
+        *_, sampled, judged, measured, opposed = run.collect(
+            systems, users, turns, responses, judgments, calibrations, reversals
+        )
+        pairs = build_pairs(run, sampled, judged, opposed, measured)
         audit_pairs(run, pairs, sampled, opposed)
         return finish_run(run)

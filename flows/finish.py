@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
 from flows.run import Run
+from models.agreement import JudgeAgreement
 from models.summary import NOISE_CASES, RunSummary
 from storage.catalog import build_catalog
 from storage.exports import export_run
@@ -61,6 +63,26 @@ def render_markdown(summary: RunSummary) -> str:
             table(("case", "what it would be", "pairs"), [*cases]),
             "## Satisfaction by constraint kind",
             table(("kind", "followed", "judged"), [*kinds]),
+            *_render_calibration(summary.calibration),
             f"Exports: `{summary.export_folder}`",
         ]
     )
+
+
+def _render_calibration(calibration: Sequence[JudgeAgreement]) -> list[str]:
+    """The judge against the checks; nothing where it was not measured."""
+    if not calibration:
+        return []
+
+    def show(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    head = ("kind", "language", "n", "unscored", "agreement", "kappa", "false positive", "false negative")
+    rows = [
+        (
+            *(item.kind, item.language, item.n, item.unscored),
+            *(show(rate) for rate in (item.agreement, item.kappa, item.false_positive, item.false_negative)),
+        )
+        for item in calibration
+    ]
+    return ["## The judge model against the checks", table(head, rows)]

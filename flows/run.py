@@ -171,14 +171,19 @@ def open_run(settings: FactorySettings, *, evaluates: str | None = None) -> Iter
 
 
 def _refuse_idle_roles(settings: FactorySettings) -> None:
-    """A role that nobody asks would be a setting without effect."""
-    roles = {"author": settings.roles.author, "critic": settings.roles.critic, "judge": settings.roles.judge}
-    idle = [name for name, role in roles.items() if role is not None]
-    if idle:
+    """A role that nobody asks would be a setting without effect, and an author without a judge one without pairs."""
+    if settings.roles.critic is not None:
         raise SettingsError(
-            f"No stage asks the role {idle[0]} yet: constraints come from the catalogue and are judged in code.",
+            "No stage asks the role critic yet.",
             safe="Nothing was started.",
-            next_step=f"Remove roles.{idle[0]} from the settings.",
+            next_step="Remove roles.critic from the settings.",
+        )
+    if settings.roles.author is not None and settings.roles.judge is None:
+        raise SettingsError(
+            "roles.author writes constraints that no check decides, and there is no roles.judge to decide them: hardly "
+            "a response would make a pair.",
+            safe="Nothing was started.",
+            next_step="Set roles.judge, or remove roles.author: the catalogue's constraints need no judge.",
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flows.run import Part, Run, SeedPart
 from models.errors import SeedError
 from models.records import PartRef, PersonaSeed, RoleSeed
-from tasks import auditing, dialogues, expansion, judging, pairing, reversal, sampling
+from tasks import auditing, calibration, dialogues, expansion, judging, pairing, reversal, sampling
 from tasks.identity import part_key
 from tasks.seeds import Seed, read_seeds, seed_path
 
@@ -88,16 +88,29 @@ def judge_responses(run: Run, responses: Sequence[Part]) -> list[Part]:
     return run.fan_out(judging.judge_responses, [(part,) for part in responses])
 
 
+def calibrate_judge(run: Run, responses: Sequence[Part]) -> list[Part]:
+    """The judge model asked what code knows; nothing where there is no judge, or no share of it is wanted."""
+    if run.settings.roles.judge is None or not run.settings.judging.calibration_share:
+        return []
+    return run.fan_out(calibration.calibrate_judge, [(part,) for part in responses])
+
+
 def reverse_constraints(run: Run, systems: Sequence[Part]) -> list[Part]:
     """The exact opposite of every constraint."""
     return run.fan_out(reversal.reverse_constraints, [(part,) for part in systems])
 
 
 def build_pairs(
-    run: Run, responses: Sequence[PartRef], judgments: Sequence[PartRef], reversals: Sequence[PartRef]
+    run: Run,
+    responses: Sequence[PartRef],
+    judgments: Sequence[PartRef],
+    reversals: Sequence[PartRef],
+    calibrations: Sequence[PartRef],
 ) -> PartRef:
     """Every two responses of a turn that differ, as pairs: the one stage that sees the whole run."""
-    futures = run.fan_out(pairing.build_pairs, [(list(responses), list(judgments), list(reversals))])
+    # only a gate looks at calibrations: without one the pairs do not depend on them
+    evidence = [] if run.settings.judging.min_kappa is None else list(calibrations)
+    futures = run.fan_out(pairing.build_pairs, [(list(responses), list(judgments), list(reversals), evidence)])
     return run.collect(futures)[0][0]
 
 

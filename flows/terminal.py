@@ -78,12 +78,34 @@ def show_summary(summary: RunSummary) -> None:
     )
     if summary.unscored:
         out.print(f"[bold]Unscored[/]  {summary.unscored} judgments: their responses made no pairs")
+    _show_calibration(summary)
     cost = "unknown (no prices set)" if summary.cost is None else f"{summary.cost:.4f}"
     out.print(
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache; the run's "
         f"tokens: {summary.tokens_in} in, {summary.tokens_out} out; cost {cost}"
     )
     out.print(f"[bold]Time[/]   {summary.seconds:.1f} s")
+
+
+def _show_calibration(summary: RunSummary) -> None:
+    """One line for all the judge was measured on; kinds and languages are in the catalog and the artifact."""
+    if not summary.calibration:
+        return
+    whole = summary.calibration[0]
+    agreement = "-" if whole.agreement is None else f"{whole.agreement:.0%}"
+    kappa = "not defined" if whole.kappa is None else f"{whole.kappa:.2f}"
+    wrong = [
+        f"calls {rate:.0%} of the {truth} ones {said}"
+        for rate, truth, said in (
+            (whole.false_positive, "violated", "followed"),
+            (whole.false_negative, "followed", "violated"),
+        )
+        if rate is not None
+    ]
+    out.print(
+        f"[bold]Judge[/]  agrees with the checks on {agreement} of {whole.n} constraints, kappa {kappa}"
+        + "".join(f"; {text}" for text in wrong)
+    )
 
 
 def _show_satisfaction(summary: RunSummary) -> None:

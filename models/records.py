@@ -84,7 +84,7 @@ class UserProfile(Strict):
     persona_id: str = Field(description="The persona seed it was made from.")
     language: Language = Field(description="Language the user speaks.")
     persona: str = Field(description="The seed persona.")
-    profile: str = Field(description="The expanded profile; the seed itself where no author model is configured.")
+    profile: str = Field(description="The expanded profile; the seed itself where no author model wrote a usable one.")
     tone: str = Field(description="How the user talks.")
     openings: list[str] = Field(description="What the user says before a question (scripted user).")
     author: str = Field(description="Who wrote the profile: catalogue, or the author model's name.")
@@ -119,6 +119,15 @@ class Response(Strict):
     origin: Origin = Field(description="sampled from the policy, or refined by the critic.")
 
 
+class VoteSplit(Strict):
+    """How the votes of a judge model on one constraint fell."""
+
+    followed: int = Field(ge=0, description="Votes for followed.")
+    violated: int = Field(ge=0, description="Votes for violated.")
+    not_applicable: int = Field(ge=0, description="Votes for not_applicable.")
+    unreadable: int = Field(ge=0, description="Votes that could not be read.")
+
+
 class Judgment(Strict):
     """The verdict on one response for one triggered constraint."""
 
@@ -135,6 +144,23 @@ class Judgment(Strict):
     reason: str = Field(description="Why; for unscored, what made the verdict unreadable.")
     judge: str = Field(description="Who judged: code, or the judge model's name.")
     votes: int = Field(ge=1, description="Votes behind the verdict.")
+    # parts that were written before there was a judge do not have it
+    split: VoteSplit | None = Field(
+        default=None, description="How a judge model's votes fell; null: decided in code, or nobody was asked."
+    )
+
+
+class Calibration(Strict):
+    """A judge model's verdict beside that of the check, on a constraint that code decides."""
+
+    response_id: str = Field(description="The response.")
+    constraint_id: str = Field(description="The constraint.")
+    kind: str = Field(description="Kind of the constraint.")
+    language: Language = Field(description="Language of the system prompt.")
+    by_code: Verdict = Field(description="The check's verdict: followed or violated. This is the truth.")
+    by_judge: Verdict = Field(description="The judge model's verdict, decided as in judgments; unscored: unreadable.")
+    reason: str = Field(description="The judge model's reason.")
+    judge: str = Field(description="The judge model's name.")
 
 
 class Reversal(Strict):
@@ -197,8 +223,13 @@ class Exclusion(Strict):
     """What a stage left out, and why: counted, never dropped in silence."""
 
     stage: str = Field(description="The stage that left it out.")
-    reason: str = Field(description="Why: unjudged, unscored, same_text, same_verdicts, irreversible, capped, ...")
-    what: str = Field(description="What was left out: responses or pairs.")
+    reason: str = Field(
+        description="Why: unjudged, unscored, poor_judge, same_text, same_verdicts, irreversible, capped, ..."
+    )
+    what: str = Field(
+        description="What was left out: responses, pairs; of what the author model wrote profiles (the seed stays), "
+        "constraints, checks (the constraint stays, for the judge)."
+    )
     count: int = Field(ge=0, description="How many.")
 
 
@@ -225,6 +256,7 @@ DATASETS: dict[str, type[BaseModel]] = {
     "turns": Turn,
     "responses": Response,
     "judgments": Judgment,
+    "calibrations": Calibration,
     "reversals": Reversal,
     "pairs": Pair,
     "audits": Audit,

@@ -113,11 +113,17 @@ class Role(Strict):
 class Roles(Strict):
     """The roles and who plays them."""
 
-    author: Role | None = Field(default=None, description="Writes profiles; empty: the catalogue.")
+    author: Role | None = Field(
+        default=None,
+        description="Writes profiles, constraints and reversals, in answers of up to some 3,000 tokens; empty: the "
+        "catalogue.",
+    )
     user: Role | None = Field(default=None, description="Simulates the user; empty: the questions of the seeds.")
     responder: Role | None = Field(default=None, description="Writes reference responses; empty: the policy does.")
     critic: Role | None = Field(default=None, description="Improves responses; empty: nobody.")
-    judge: Role | None = Field(default=None, description="Judges what no check decides; empty: nobody.")
+    judge: Role | None = Field(
+        default=None, description="Judges what no check decides; empty: nobody. The paper judges at temperature 0."
+    )
     policy: Role = Field(default=Role(endpoint="demo", max_tokens=96), description="The model to be trained.")
 
 
@@ -143,6 +149,35 @@ class Dialogues(Strict):
     per_system: int = Field(default=1, ge=1, description="Dialogues of a system profile.")
     turns: int = Field(default=5, ge=1, le=20, description="Turns of a dialogue.")
     reference_samples: int = Field(default=5, ge=1, le=64, description="Reference responses to choose the best from.")
+
+
+class Judging(Strict):
+    """How the judge model is asked, and how far it is trusted."""
+
+    votes: int = Field(
+        default=1,
+        ge=1,
+        le=15,
+        description="Verdicts that the judge gives on each response; more than half must agree, so odd is best.",
+    )
+    calibration_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the constraints with a check that the judge is asked about too, to measure it.",
+    )
+    min_kappa: float | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="The judge's verdicts on a kind of constraint make no pairs where its agreement with the checks "
+        "(Cohen's kappa, by kind and language) is lower; empty: it is trusted.",
+    )
+    min_calibrations: int = Field(
+        default=30,
+        ge=1,
+        description="Calibrations that min_kappa needs; a kind with fewer is held to all kinds of its language.",
+    )
 
 
 class Pairs(Strict):
@@ -190,6 +225,7 @@ class FactorySettings(Strict):
     samples: int = Field(default=5, ge=2, le=64, description="Policy responses a turn (K).")
     endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
     roles: Roles = Field(default=Roles(), description="Who plays which role.")
+    judging: Judging = Field(default=Judging(), description="How the judge model is asked, and how far it is trusted.")
     pairs: Pairs = Field(default=Pairs(), description="How pairs are chosen.")
     export: Export = Field(default=Export(), description="What is written for trainers.")
 
@@ -207,6 +243,21 @@ class FactorySettings(Strict):
             if role is not None and role.endpoint not in self.endpoints:
                 known = ", ".join(sorted(self.endpoints)) or "none"
                 raise ValueError(f"roles.{name}.endpoint is {role.endpoint!r}; known endpoints: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _gate_with_evidence(self) -> FactorySettings:
+        if self.judging.min_kappa is not None and not self.judging.calibration_share:
+            raise ValueError("judging.min_kappa needs calibrations: set judging.calibration_share above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _votes_that_can_differ(self) -> FactorySettings:
+        judge = self.roles.judge
+        if judge is not None and self.judging.votes > 1 and judge.temperature == 0:
+            raise ValueError(
+                "judging.votes is more than 1 and roles.judge.temperature is 0: all votes would be the same one"
+            )
         return self
 
     def role(self, name: RoleName) -> Role | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from models.agreement import JudgeAgreement
 from models.base import Strict
 
 NOISE_CASES = {
@@ -36,6 +37,9 @@ class RunSummary(Strict):
     judgments: int
     unscored: int
     satisfaction: list[KindSatisfaction]
+    calibration: list[JudgeAgreement] = Field(
+        default=[], description="The judge model against the checks; empty where no judge was measured."
+    )
     pairs: int
     margins: dict[int, int] = Field(description="Pairs by margin.")
     noise_cases: dict[int, int] = Field(description="Pairs by noise case.")

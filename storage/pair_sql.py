@@ -1,6 +1,29 @@
 """The SQL of the pairs: from judgments to verdict vectors, from those to pairs.
 
-``judged``, ``responded`` and ``reversed`` are views of the parts; every table below is made from the one before.
+``judged``, ``responded``, ``reversed`` and ``authored`` are views of the parts; every table below is made
+from the one before.
+"""
+
+# The constraints of the kinds on which the judge is not believed. A judgment with a split of votes is a model's.
+DISTRUSTED = """
+CREATE TEMP TABLE distrusted AS
+SELECT constraint_id
+FROM (SELECT language, unnest(constraints, recursive := true) FROM authored) JOIN poor USING (kind, language)
+"""
+
+DISBELIEVED = "split IS NOT NULL AND constraint_id IN (SELECT constraint_id FROM distrusted)"
+
+BELIEVED = f"""
+CREATE TEMP VIEW judged AS
+SELECT * REPLACE (if({DISBELIEVED}, 'unscored', verdict) AS verdict) FROM all_judged
+"""
+
+# responses that are left out for this alone
+POOR_JUDGE = f"""
+SELECT count(*) FROM (
+    SELECT response_id FROM all_judged GROUP BY response_id
+    HAVING bool_or({DISBELIEVED}) AND NOT bool_or(verdict = 'unscored')
+)
 """
 
 # Turns and dialogues by number, in the order of the output: two million responses carry eight bytes, not two strings

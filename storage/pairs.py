@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import duckdb
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from models.base import Strict
+from models.base import Language, Strict
 from models.errors import StorageError
 from models.records import PartRef
 from models.settings import Pairs
@@ -38,6 +39,7 @@ class PairCounts(Strict):
     responses: int = Field(ge=0, description="Responses of the given parts.")
     unjudged: int = Field(ge=0, description="Left out: responses without any judgment.")
     unscored: int = Field(ge=0, description="Left out: responses with an unscored verdict.")
+    poor_judge: int = Field(ge=0, description="Left out: responses with a verdict of a judge that is not believed.")
     contradicted: int = Field(ge=0, description="Left out: responses judged both followed and violated in one place.")
     same_text: int = Field(ge=0, description="Left out: the text of an earlier usable sample of the turn.")
     same_verdicts: int = Field(ge=0, description="Left out: the verdicts of an earlier usable sample of the turn.")
@@ -55,6 +57,20 @@ class PairCounts(Strict):
     by_noise_case: dict[int, int] = Field(description="Written pairs by noise case.")
 
 
+@dataclass(frozen=True)
+class Distrust:
+    """Kinds of constraint, by language, on which the judge model is not believed.
+
+    Its verdicts on them count as unscored; those of code are not affected.
+    """
+
+    kinds: Sequence[tuple[str, Language]]
+    systems: Sequence[PartRef]
+    """Where the constraints stand."""
+    calibrations: Sequence[PartRef]
+    """What the judge was measured on."""
+
+
 class BuiltPairs(Strict):
     """The finished part and its counts."""
 
@@ -70,6 +86,7 @@ def build_pairs(
     responses: Sequence[PartRef],
     reversals: Sequence[PartRef] | None = None,
     rules: Pairs | None = None,
+    distrust: Distrust | None = None,
     memory_limit: str = "640MB",
 ) -> BuiltPairs:
     """Build the pairs of a run as one part, ordered by dialogue, turn, chosen and rejected.
@@ -86,12 +103,15 @@ def build_pairs(
         responses: The responses that they judge.
         reversals: Reversals of the run; None: every constraint can be reversed.
         rules: Smallest margin and caps; None: every pair.
+        distrust: Verdicts that are not to be believed; None: all are.
         memory_limit: What DuckDB may use before it spills to ``DATA/tmp``.
 
     Raises:
         StorageError: A part is missing or damaged, or the disk is full.
     """
     inputs = [*judgments, *responses, *(reversals or [])]
+    if distrust is not None:
+        inputs += [*distrust.systems, *distrust.calibrations]
     missing = next((ref for ref in inputs if not store.exists(ref)), None)
     if missing is not None:
         raise missing_part(store.path(missing))
@@ -104,7 +124,7 @@ def build_pairs(
             db.execute("SET temp_directory = ?", [spill])
             # every order that matters is spelled out
             db.execute("SET preserve_insertion_order = false")
-            counts = _load(db, store, judgments, responses, reversals)
+            counts = _load(db, store, judgments, responses, reversals, distrust)
             builder = _Builder(db, rules or Pairs(), counts)
             part = store.write_table("pairs", key, _one_ahead(builder.batches()), inputs=inputs)
             return BuiltPairs(part=part, counts=builder.counts())
@@ -129,10 +149,11 @@ def _load(
     judgments: Sequence[PartRef],
     responses: Sequence[PartRef],
     reversals: Sequence[PartRef] | None,
+    distrust: Distrust | None,
 ) -> dict[str, int]:
     """Fill ``numbered``, the usable responses cut into blocks, and count the others."""
     store.ensure_schemas()
-    _read(db, store, "judged", "judgments", judgments)
+    poor_judge = _load_judged(db, store, judgments, distrust)
     _read(db, store, "responded", "responses", responses)
     reversible = "true"
     if reversals is not None:
@@ -147,6 +168,8 @@ def _load(
     db.execute("DROP TABLE verdicts")
     judged = _row(db, pair_sql.RESPONSES)
     counts = dict(zip(("responses", "unjudged", "unscored", "contradicted"), judged, strict=True))
+    counts["unscored"] -= poor_judge
+    counts["poor_judge"] = poor_judge
     db.execute(pair_sql.DISTINCT_TEXTS)
     db.execute("DROP TABLE candidates")
     (texts,) = _row(db, "SELECT count(*) FROM distinct_texts")
@@ -160,6 +183,23 @@ def _load(
     counts["same_text"] = judged[0] - sum(judged[1:]) - texts
     counts["same_verdicts"] = texts - counts["usable"]
     return counts
+
+
+def _load_judged(
+    db: duckdb.DuckDBPyConnection, store: PartStore, judgments: Sequence[PartRef], distrust: Distrust | None
+) -> int:
+    """Make the view ``judged``; returns how many responses a judge that is not believed leaves out."""
+    if distrust is None or not distrust.kinds:
+        _read(db, store, "judged", "judgments", judgments)
+        return 0
+    _read(db, store, "all_judged", "judgments", judgments)
+    _read(db, store, "authored", "systems", distrust.systems)
+    kinds, languages = zip(*distrust.kinds, strict=True)
+    db.from_arrow(pa.table({"kind": kinds, "language": languages})).create("poor")
+    db.execute(pair_sql.DISTRUSTED)
+    db.execute(pair_sql.BELIEVED)
+    (poor_judge,) = _row(db, pair_sql.POOR_JUDGE)
+    return poor_judge
 
 
 def _refuse_mixed_systems(db: duckdb.DuckDBPyConnection) -> None:
@@ -257,5 +297,6 @@ def _pairs(responses: pa.Table, places: pa.Table) -> pa.Table:
 
 
 def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
-    row = db.execute(query).fetchone()
-    return row if row is not None else ()
+    # all: a result that is not read to its end keeps the connection from reading the next part
+    rows = db.execute(query).fetchall()
+    return rows[0] if rows else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from models.agreement import summarise_agreement
 from models.summary import KindSatisfaction
 from storage.catalog import query
 
@@ -33,6 +34,10 @@ where j.verdict in ('followed', 'violated')
 group by all order by c.kind
 """
 
+_CALIBRATION = """
+select kind, language, by_code, by_judge, count(*) from {run}.calibrations group by all order by all
+"""
+
 
 def count_run(root: Path, run: str) -> dict[str, Any]:
     """The counts of a run, as fields of ``RunSummary``.
@@ -47,6 +52,7 @@ def count_run(root: Path, run: str) -> dict[str, Any]:
             KindSatisfaction(kind=kind, followed=followed, scored=scored)
             for kind, followed, scored in query(root, _SATISFACTION.format(run=run)).rows
         ],
+        "calibration": summarise_agreement(query(root, _CALIBRATION.format(run=run)).rows),
         "margins": dict(query(root, f"select margin, count(*) from {run}.pairs group by 1 order by 1").rows),
         "noise_cases": dict(query(root, f"select noise_case, count(*) from {run}.pairs group by 1 order by 1").rows),
     }

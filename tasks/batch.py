@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from models.base import digest
 from models.errors import FactoryError, StageError
-from models.records import LlmCall, PartRef
+from models.records import Exclusion, LlmCall, PartRef
 from models.settings import FactorySettings, RoleName
 from storage.parts import PartStore
 from tasks.identity import part_key, stage_identity
@@ -51,6 +51,7 @@ class Batch:
         self.stage, self.settings, self.key = stage, settings, key
         self.store = PartStore(settings.data_dir)
         self.calls: list[LlmCall] = []
+        self.left_out: Counter[tuple[str, str]] = Counter()
         self._identity = stage_identity(stage, settings, version=version)
 
     def read(self, ref: PartRef, model: type[Row]) -> list[Row]:
@@ -64,6 +65,10 @@ class Batch:
     def row_id(self, *origin: object) -> str:
         """An id for a row: of what it was made from, by which settings. Independent of how work is cut in batches."""
         return digest([self._identity, *origin], length=16)
+
+    def leave_out(self, reason: str, what: str) -> None:
+        """Count one of ``what`` that the part will not hold; it is accounted for beside the part."""
+        self.left_out[reason, what] += 1
 
     def ask(self, role: RoleName, requests: Sequence[ChatRequest]) -> list[list[ChatSample]]:
         """Put requests to the model that plays ``role``; the answers come in the order of the requests.
@@ -117,6 +122,12 @@ def _make(batch: Batch, produces: str, sources: list[PartRef], made: Rows | Part
     # the account first: a part whose calls are not accounted for must not exist
     if batch.calls and batch.store.find("llm_calls", batch.key) is None:
         batch.store.write("llm_calls", batch.key, batch.calls, inputs=sources)
+    if batch.left_out and batch.store.find("exclusions", batch.key) is None:
+        left_out = [
+            Exclusion(stage=batch.stage, reason=reason, what=what, count=count)
+            for (reason, what), count in sorted(batch.left_out.items())
+        ]
+        batch.store.write("exclusions", batch.key, left_out, inputs=sources)
     return batch.store.write(produces, batch.key, rows, inputs=sources)
 
 

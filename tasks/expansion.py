@@ -1,6 +1,7 @@
 """Seeds to profiles: roles get constraints and become systems, personas become users.
 
-This is the ``catalogue`` author: it draws from the constraint algebra. It costs nothing and its constraints are decided
+An author model writes them where one is configured (``tasks.authoring``). Otherwise, and where its answer is not
+usable, the ``catalogue`` does: it draws from the constraint algebra, costs nothing, and its constraints are decided
 exactly.
 """
 
@@ -13,6 +14,7 @@ from models.base import digest
 from models.constraints.draw import DrawnConstraint, draw_constraints
 from models.records import Constraint, PartRef, PersonaSeed, RoleSeed, SystemProfile, UserProfile
 from models.settings import FactorySettings
+from tasks.authoring import author_systems, author_users
 from tasks.batch import Batch, stage_task
 
 AUTHOR = "catalogue"
@@ -24,11 +26,20 @@ WORDS_PER_TOKEN = 0.7
 @stage_task(produces="systems")
 def expand_systems(batch: Batch, roles: PartRef) -> Iterator[SystemProfile]:
     """Role descriptions to system profiles with constraints (paper, section 3.1)."""
-    for role in batch.read(roles, RoleSeed):
-        yield _expand_system(batch, role)
+    seeds = batch.read(roles, RoleSeed)
+    authored: list[SystemProfile | None] = [None] * len(seeds)
+    if batch.settings.roles.author is not None:
+        authored = author_systems(batch, seeds, max_words(batch.settings))
+    for role, system in zip(seeds, authored, strict=True):
+        yield system or _draw_system(batch, role)
 
 
-def _expand_system(batch: Batch, role: RoleSeed) -> SystemProfile:
+def max_words(settings: FactorySettings) -> int:
+    """Words that the policy can write in an answer, roughly."""
+    return int(settings.roles.policy.max_tokens * WORDS_PER_TOKEN)
+
+
+def _draw_system(batch: Batch, role: RoleSeed) -> SystemProfile:
     system_id = batch.row_id(role.model_dump())
     rng = random.Random(digest([batch.settings.seed, role.role_id]))  # noqa: S311  (draws, not secrets)
     drawn = draw_for_role(batch.settings, role, rng)
@@ -56,7 +67,7 @@ def draw_for_role(settings: FactorySettings, role: RoleSeed, rng: random.Random)
         rng,
         language=role.language,
         count=rng.randint(bounds.min_per_system, bounds.max_per_system),
-        max_words=int(settings.roles.policy.max_tokens * WORDS_PER_TOKEN),
+        max_words=max_words(settings),
         questions=role.questions,
         conditional_share=bounds.conditional_share,
     )
@@ -64,11 +75,19 @@ def draw_for_role(settings: FactorySettings, role: RoleSeed, rng: random.Random)
 
 @stage_task(produces="users")
 def expand_users(batch: Batch, personas: PartRef) -> Iterator[UserProfile]:
-    """Personas to user profiles; the catalogue takes a persona as it is."""
-    for persona in batch.read(personas, PersonaSeed):
-        yield UserProfile(
-            user_id=batch.row_id(persona.model_dump()),
-            **persona.model_dump(),
-            profile=persona.persona,
-            author=AUTHOR,
-        )
+    """Personas to user profiles (paper, section 3.1); the catalogue takes a persona as it is."""
+    seeds = batch.read(personas, PersonaSeed)
+    authored: list[UserProfile | None] = [None] * len(seeds)
+    if batch.settings.roles.author is not None:
+        authored = author_users(batch, seeds)
+    for persona, user in zip(seeds, authored, strict=True):
+        yield user or _keep_persona(batch, persona)
+
+
+def _keep_persona(batch: Batch, persona: PersonaSeed) -> UserProfile:
+    return UserProfile(
+        user_id=batch.row_id(persona.model_dump()),
+        **persona.model_dump(),
+        profile=persona.persona,
+        author=AUTHOR,
+    )

@@ -20,6 +20,7 @@ from typing import Any
 from models.base import digest
 from models.records import PartRef
 from models.settings import FactorySettings, RoleName
+from tasks.llm.prompts import judge, reversal, reversal_check, system_profile, user_profile
 
 # change it when a key's ingredients change; parts of older keys are then made again, calls are not
 KEY_VERSION = 1
@@ -40,6 +41,32 @@ def role_identity(settings: FactorySettings, name: RoleName) -> dict[str, Any] |
     }
 
 
+def author_identity(settings: FactorySettings, *prompts: str) -> dict[str, Any] | None:
+    """Who writes, and the hashes of the prompts; None without an author: no prompt has an effect then."""
+    who = role_identity(settings, "author")
+    return who and {**who, "prompts": prompts}
+
+
+def judging_identity(settings: FactorySettings) -> dict[str, Any]:
+    """Who judges what no check decides, by which prompt, with how many votes.
+
+    Without a judge nothing but that: the prompt and the votes have no effect then, and older keys stay as they are.
+    """
+    who = role_identity(settings, "judge")
+    if who is None:
+        return {"judge": None}
+    return {"judge": who, "votes": settings.judging.votes, "prompt": judge.identity()}
+
+
+def pairing_identity(settings: FactorySettings) -> dict[str, Any]:
+    """The rules of pairs; those of the gate only where it is shut to anybody."""
+    judging = settings.judging
+    if judging.min_kappa is None:
+        return settings.pairs.model_dump()
+    gate = {"min_kappa": judging.min_kappa, "min_calibrations": judging.min_calibrations}
+    return settings.pairs.model_dump() | gate
+
+
 _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     # the seed rows themselves are hashed by the caller
     "read_roles": lambda s: {},
@@ -47,11 +74,11 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     "expand_systems": lambda s: {
         "seed": s.seed,
         "constraints": s.constraints.model_dump(),
-        "author": role_identity(s, "author"),
+        "author": author_identity(s, system_profile.identity()),
         # the catalogue scales lengths to what the policy may write
         "max_tokens": s.roles.policy.max_tokens,
     },
-    "expand_users": lambda s: {"seed": s.seed, "author": role_identity(s, "author")},
+    "expand_users": lambda s: {"seed": s.seed, "author": author_identity(s, user_profile.identity())},
     "play_dialogues": lambda s: {
         "seed": s.seed,
         "dialogues": s.dialogues.model_dump(),
@@ -63,10 +90,15 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
         "samples": s.samples,
         "policy": role_identity(s, "policy"),
     },
-    "judge_responses": lambda s: {"judge": role_identity(s, "judge")},
-    "reverse_constraints": lambda s: {"seed": s.seed, "author": role_identity(s, "author")},
-    "build_pairs": lambda s: s.pairs.model_dump(),
-    "audit_pairs": lambda s: {},
+    "judge_responses": judging_identity,
+    "calibrate_judge": lambda s: {**judging_identity(s), "share": s.judging.calibration_share},
+    "reverse_constraints": lambda s: {
+        "seed": s.seed,
+        "author": author_identity(s, reversal.identity(), reversal_check.identity()),
+    },
+    "build_pairs": pairing_identity,
+    # code alone proves pairs without a judge: its key stays as it was
+    "audit_pairs": lambda s: judging_identity(s) if s.roles.judge is not None else {},
     # an evaluation: the rest of it are the stages above, with other roles and other policies
     "draw_held_out": lambda s: {
         "seed": s.seed,

@@ -1,22 +1,44 @@
-"""Reversal: the exact opposite of every constraint."""
+"""Reversal: the exact opposite of every constraint, by code where there is a check, else by the author."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from models.base import Language
 from models.records import Constraint, PartRef, Reversal, SystemProfile
 from tasks.batch import Batch, stage_task
+from tasks.llm.prompts import reversal as prompt
+from tasks.llm.prompts import reversal_check
+from tasks.llm.prompts.fence import on_one_line
+from tasks.llm.structured import Question, ask_structured
 
 REVERSED_BY_CODE = "code"
+
+MAX_TRIES = 3
+"""Opposites that the author writes of a constraint at most: one, and two more with what was wrong with those before."""
 
 
 @stage_task(produces="reversals")
 def reverse_constraints(batch: Batch, systems: PartRef) -> Iterator[Reversal]:
-    """Reverse the constraints of some systems: the consequent only, the trigger stays (paper, section 3.3)."""
-    for system in batch.read(systems, SystemProfile):
+    """Reverse the constraints of some systems: the consequent only, the trigger stays (paper, section 3.3).
+
+    An opposite that the author cannot get right is kept unverified: pairs that need it are not made, and counted.
+    """
+    profiles = batch.read(systems, SystemProfile)
+    drafts: dict[str, Draft] = {}
+    if batch.settings.roles.author is not None:
+        drafts = {
+            constraint.constraint_id: Draft(constraint, system.language)
+            for system in profiles
+            for constraint in system.constraints
+            if constraint.check is None
+        }
+        _write_opposites(batch, list(drafts.values()))
+    for system in profiles:
         for constraint in system.constraints:
-            yield reverse(constraint, system.system_id, system.language)
+            draft = drafts.get(constraint.constraint_id)
+            yield draft.finish(system.system_id) if draft else reverse(constraint, system.system_id, system.language)
 
 
 def reverse(constraint: Constraint, system_id: str, language: Language) -> Reversal:
@@ -42,3 +64,80 @@ def reverse(constraint: Constraint, system_id: str, language: Language) -> Rever
         method=REVERSED_BY_CODE,
         verified=True,
     )
+
+
+@dataclass
+class Draft:
+    """An opposite while the author works on it."""
+
+    constraint: Constraint
+    language: Language
+    text: str = ""
+    author: str = ""
+    verified: bool = False
+    tried: list[tuple[str, str]] = field(default_factory=list)
+    """Opposites that were refused, each with the counterexample."""
+
+    def finish(self, system_id: str) -> Reversal:
+        """The record of the last opposite."""
+        return Reversal(
+            constraint_id=self.constraint.constraint_id,
+            system_id=system_id,
+            text=self.text,
+            check=None,
+            method=self.author,
+            verified=self.verified,
+        )
+
+
+def _write_opposites(batch: Batch, drafts: list[Draft]) -> None:
+    """Have opposites written and verified, all open ones at once, until they are right or the tries are used up."""
+    for _ in range(MAX_TRIES):
+        missing = [draft for draft in drafts if not draft.verified]
+        if not missing:
+            return
+        _verify(batch, _write(batch, missing))
+    for draft in drafts:
+        if not draft.verified:
+            batch.leave_out("irreversible", "constraints")
+
+
+def _write(batch: Batch, drafts: list[Draft]) -> list[Draft]:
+    """One opposite each; returns those that got one."""
+    questions = [
+        Question(
+            messages=prompt.messages(draft.constraint, draft.language, draft.tried),
+            answer=prompt.Opposite,
+            complain=prompt.complain_about(draft.constraint, draft.language),
+            language=draft.language,
+        )
+        for draft in drafts
+    ]
+    written = []
+    for draft, [reply] in zip(drafts, ask_structured(batch, "author", questions), strict=True):
+        draft.author = reply.model
+        if reply.value is not None:
+            draft.text = on_one_line(reply.value.opposite)
+            written.append(draft)
+    return written
+
+
+def _verify(batch: Batch, drafts: list[Draft]) -> None:
+    """The second question: does every possible response follow exactly one of the two?"""
+    questions = [
+        Question(
+            messages=reversal_check.messages(draft.constraint, draft.text, draft.language),
+            answer=reversal_check.Exactness,
+            complain=reversal_check.complain,
+            language=draft.language,
+        )
+        for draft in drafts
+    ]
+    for draft, [reply] in zip(drafts, ask_structured(batch, "author", questions), strict=True):
+        if reply.value is None:
+            draft.tried.append((draft.text, "nobody could say whether it is exact"))
+            continue
+        wrong = reversal_check.objection(reply.value)
+        draft.verified = not wrong
+        if wrong:
+            draft.tried.append((draft.text, wrong))

@@ -1,7 +1,8 @@
 """An OpenAI-compatible server that answers from a hash: ``python -m tests.scripted_server --port 0``.
 
 The same body gets the same answer, always and everywhere. It can misbehave on request, and it counts what it is asked,
-so that a test can say how often a call was made. Nothing is kept on disk.
+so that a test can say how often a call was made. A request with a JSON schema gets an object of that schema; so does
+one for a JSON object or for text whose prompt ends in a schema. Nothing is kept on disk.
 """
 
 import argparse
@@ -20,12 +21,15 @@ from typing import Any, Literal, Self, get_args
 
 from aiohttp import web
 
+from tests.scripted_answers import find_schema, spoil_answer, write_answer
 from tests.scripted_text import write_text
 
 Fault = Literal[
     "rate_limit", "unavailable", "internal", "slow", "drop", "not_json", "no_choices", "null_content", "wrong_types",
     "few_choices", "bad_request", "quota", "surrogate", "length_null",
+    "sloppy_json", "malformed_json", "missing_ids", "extra_ids", "wrong_value_types", "cut",
 ]  # fmt: skip
+Format = Literal["json_schema", "json_object"]
 MAX_BODY = 64 * 1024 * 1024
 
 
@@ -42,6 +46,9 @@ class Script:
         faults: Probability of each fault, decided by a hash of body and attempt.
         first: Faults of the first requests, in order; ``ok`` is none.
         faulty_attempts: Attempts of one body that can be faulty; later ones are answered.
+        refused: Response formats that it answers 400.
+        refusal: What it says then.
+        texts: What it says instead of its own text, in order; when they are used up, its own.
     """
 
     models: tuple[str, ...] = ()
@@ -52,6 +59,9 @@ class Script:
     faults: Mapping[Fault, float] = field(default_factory=dict)
     first: tuple[Fault | Literal["ok"], ...] = ()
     faulty_attempts: int = 1_000_000
+    refused: tuple[Format, ...] = ()
+    refusal: str = "This response_format type is unavailable."
+    texts: tuple[str, ...] = ()
 
 
 class ScriptedServer:
@@ -63,7 +73,8 @@ class ScriptedServer:
         self.completed: Counter[str] = Counter()
         self.arrivals: list[float] = []
         self.in_flight = self.peak = self.requests = 0
-        self._first = deque(self.script.first)
+        self.bodies: deque[dict[str, Any]] = deque(maxlen=1000)
+        self._first, self._texts = deque(self.script.first), deque(self.script.texts)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server", daemon=True)
@@ -136,10 +147,15 @@ class ScriptedServer:
             body = json.loads(raw)
             messages, n = body["messages"], int(body.get("n") or 1)
             chinese = _is_chinese(messages)
-        except (ValueError, KeyError, TypeError):
+            asked = body.get("response_format") or {}
+            refused, schema = asked.get("type") in script.refused, _wanted_schema(asked, messages)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return _error(400, "the body is not a chat request", "invalid_request_error")
         if script.models and body.get("model") not in script.models:
             return _error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
+        if refused:
+            return _error(400, script.refusal, "invalid_request_error")
+        self.bodies.append(body)
         call = hashlib.sha256(json.dumps(body, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
         self.attempts[call] += 1
         fault = self._next_fault(call)
@@ -149,11 +165,22 @@ class ScriptedServer:
         # the answer depends on the body, and n only says how many
         parts = {k: v for k, v in body.items() if k not in ("n", "seed")}
         stem = json.dumps(parts, sort_keys=True) + str(body.get("seed"))
-        texts = [write_text(random.Random(f"{stem}{i}"), chinese=chinese) for i in range(n)]
+        texts = [self._write(random.Random(f"{stem}{i}"), schema, messages, fault, chinese) for i in range(n)]
         answer = _completion(str(body.get("model")), texts, messages, int(body.get("max_tokens") or 10_000))
         _spoil(answer, fault)
         self.completed[call] += 1
         return web.json_response(answer)
+
+    def _write(
+        self, rng: random.Random, schema: dict[str, Any] | None, messages: list[Any], fault: str, chinese: bool
+    ) -> str:
+        if self._texts:
+            return self._texts.popleft()
+        if schema is None:
+            return write_text(rng, chinese=chinese)
+        prompt = str(messages[-1]["content"])
+        answer = write_answer(rng, schema, prompt, chinese=chinese)
+        return spoil_answer(rng, json.dumps(answer, ensure_ascii=False), fault)
 
     def _next_fault(self, call: str) -> str:
         if self._first:
@@ -212,6 +239,10 @@ def _spoil(answer: dict[str, Any], fault: str) -> None:
             answer["choices"].pop()
         case "null_content":
             answer["choices"][0]["message"]["content"] = None
+        case "cut":
+            message = answer["choices"][0]["message"]
+            message["content"] = message["content"][: len(message["content"]) // 2]
+            answer["choices"][0]["finish_reason"] = "length"
         case "length_null":
             answer["choices"][0] |= {"message": {"role": "assistant", "content": None}, "finish_reason": "length"}
         case "wrong_types":
@@ -221,12 +252,19 @@ def _spoil(answer: dict[str, Any], fault: str) -> None:
             answer["choices"][0]["message"]["content"] = "broken \ud83d emoji"
 
 
+def _wanted_schema(asked: dict[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if asked.get("type") == "json_schema":
+        return dict(asked["json_schema"]["schema"])
+    return find_schema(str(messages[-1].get("content")))
+
+
 def _tokens(text: str) -> list[str]:
     return re.findall(r"\s*(?:[A-Za-z0-9]+|[^A-Za-z0-9\s])|\s+$", text)
 
 
 def _is_chinese(messages: list[dict[str, Any]]) -> bool:
-    users = [str(m["content"]) for m in messages if m["role"] == "user"]
+    # a schema in the prompt is not in the language of the chat
+    users = [re.sub(r"^\{.*$", "", str(m["content"]), flags=re.MULTILINE) for m in messages if m["role"] == "user"]
     return bool(users) and len(re.findall(r"[\u4e00-\u9fff]", users[-1])) * 4 > len(users[-1])
 
 
@@ -250,6 +288,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="answer 404 to any other; may be repeated")
     parser.add_argument("--fault", action="append", default=[], metavar="NAME=P", help=", ".join(get_args(Fault)))
     parser.add_argument("--faulty-attempts", type=int, default=1_000_000, help="answer later attempts of a body")
+    parser.add_argument("--refuse", action="append", default=[], choices=get_args(Format), help="answer 400 to it")
     options = parser.parse_args()
     faults: dict[Fault, float] = {}
     for option in options.fault:
@@ -265,6 +304,7 @@ def main() -> None:
         retry_after=options.retry_after,
         faults=faults,
         faulty_attempts=options.faulty_attempts,
+        refused=tuple(options.refuse),
     )
     asyncio.run(_run(ScriptedServer(script, port=options.port)))
 

@@ -64,6 +64,11 @@ def write_text(rng: random.Random, *, chinese: bool) -> str:
     return text
 
 
+def write_sentence(rng: random.Random, *, chinese: bool) -> str:
+    """One sentence."""
+    return (_chinese if chinese else _english)(rng)
+
+
 def _pick_title(rng: random.Random, chinese: bool) -> str:
     title = rng.choice(_ZH_OBJECTS) if chinese else rng.choice(_OBJECTS).title()
     return rng.choice((f"# {title}", f"**{title}**", f"<<{title}>>"))

@@ -26,6 +26,7 @@ from models.constraints.triggers import (
     QueryIsQuestion,
     QueryLongerThan,
     QueryMentions,
+    QuerySituation,
     Trigger,
     render_constraint_text,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "QueryIsQuestion",
     "QueryLongerThan",
     "QueryMentions",
+    "QuerySituation",
     "Trigger",
     "check_from_ifeval",
     "follows_loose",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from models.base import digest
 from models.prompting import ChatMessage
@@ -14,13 +15,25 @@ from models.settings import Endpoint, Role
 # Raise it only when the meaning of a hash changes: every stored answer is forgotten then.
 HASH_VERSION = 1
 
+ResponseFormat = Mapping[str, Any]
+
+Mode = Literal["schema", "json_object", "text"]
+"""How a server is asked for an object: with a JSON schema, for any JSON object, or for text; from best to worst."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat to be continued, ``samples`` times."""
+    """A chat to be continued, ``samples`` times.
+
+    Attributes:
+        messages: The chat.
+        samples: Answers wanted.
+        response_format: What the API's field of that name says of the answer (a JSON schema, ...); None: any text.
+    """
 
     messages: Sequence[ChatMessage]
     samples: int = 1
+    response_format: ResponseFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +78,41 @@ class MalformedAnswerError(Exception):
 
 
 def hash_requests(
-    role: Role, endpoint: Endpoint, messages: Sequence[ChatMessage], samples: int, seed: int
+    role: Role,
+    endpoint: Endpoint,
+    messages: Sequence[ChatMessage],
+    samples: int,
+    seed: int,
+    response_format: ResponseFormat | None = None,
 ) -> list[str]:
     """The identity of each sample of a request: its key in the call cache.
 
     Part of it: the model and the endpoint's ``identity``, the messages, the sampling, the settings' seed, the number
-    of the sample. Not part of it: the address (a server may move), concurrency, time-outs and retries (they do not
-    change an answer), prices, and the role's name (two roles that ask one model the same may share the answer).
+    of the sample, and the response format where there is one. Not part of it: the address (a server may move),
+    concurrency, time-outs and retries (they do not change an answer), prices, and the role's name (two roles that ask
+    one model the same may share the answer).
     """
     sampling = [role.temperature, role.top_p, role.max_tokens]
-    prefix = digest([HASH_VERSION, endpoint.model, endpoint.identity, list(messages), sampling, seed])
+    identity = [HASH_VERSION, endpoint.model, endpoint.identity, list(messages), sampling, seed]
+    if response_format is not None:
+        # as text: the order of a schema's keys is the order in which a model writes them
+        identity.append(json.dumps(response_format))
+    prefix = digest(identity)
     return [digest([prefix, sample]) for sample in range(samples)]
 
 
-def request_body(role: Role, endpoint: Endpoint, messages: Sequence[ChatMessage], hashes: list[str]) -> dict[str, Any]:
+def request_body(
+    role: Role,
+    endpoint: Endpoint,
+    messages: Sequence[ChatMessage],
+    hashes: list[str],
+    response_format: ResponseFormat | None = None,
+) -> dict[str, Any]:
     """The body that asks for the samples with these hashes.
 
     The seed comes from the first hash, which holds the settings' seed: a deterministic server answers alike again.
     """
-    return {
+    body = {
         "model": endpoint.model,
         "messages": [{"role": m["role"], "content": clean_text(m["content"])} for m in messages],
         "temperature": role.temperature,
@@ -92,6 +121,7 @@ def request_body(role: Role, endpoint: Endpoint, messages: Sequence[ChatMessage]
         "n": len(hashes),
         "seed": int(hashes[0][:8], 16) & 0x7FFFFFFF,
     }
+    return body if response_format is None else {**body, "response_format": response_format}
 
 
 def read_choices(body: object, n: int, max_tokens: int) -> list[Choice]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ BACKOFF = wait_exponential_jitter(multiplier=0.5, max=30, jitter=1)
 PAUSES_A_TRY = 10
 _RETRIED = (408, 409, 429)
 _QUOTED = 300
+_UNKNOWN_FORMAT = re.compile(
+    r"response_?format|json[_ ]?schema|json[_ ]object|structured[_ ]output|guided|grammar", re.IGNORECASE
+)
 _DEATH_S = 0.1
 
 
@@ -44,6 +48,10 @@ class TransientError(Exception):
     def __init__(self, why: str, *, excused: bool = False) -> None:
         super().__init__(why)
         self.excused = excused
+
+
+class FormatRefusedError(EndpointError):
+    """The server does not know a response format, or not all of a schema; worth asking in another format."""
 
 
 class GaveUpError(Exception):
@@ -118,7 +126,8 @@ class EndpointClient:
         """Sends one request until it is answered.
 
         Raises:
-            EndpointError: The server refuses in a way that asking again will not mend.
+            EndpointError: The server refuses in a way that asking again will not mend (``FormatRefusedError``: the
+                response format).
             ModelServerError: The managed server died once too often.
             GaveUpError: ``max_tries`` attempts failed.
         """
@@ -217,7 +226,9 @@ class EndpointClient:
                 self._limiter.pause(seconds)
                 log.warning("endpoint %s says %d: nothing is sent for %.1f s", self.name, status, seconds)
             return TransientError(f"the server says {status}: {said}", excused=seconds is not None)
-        return EndpointError(
+        unknown_format = status in (400, 422) and _UNKNOWN_FORMAT.search(f"{error.body} {error.message}")
+        kind = FormatRefusedError if unknown_format else EndpointError
+        return kind(
             f"Endpoint {self.name!r} refuses a request of role {role!r} with {status}: {said}.",
             safe="Every completed answer is stored; the next run asks only for the others.",
             next_step=self._advice(status, role, out_of_quota),

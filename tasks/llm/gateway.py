@@ -17,7 +17,7 @@ from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings, Role, RoleName
 from storage.call_cache import CallCache
-from tasks.llm.calls import ChatRequest, ChatSample, hash_requests
+from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
 from tasks.llm.endpoint import EndpointClient, GaveUpError
 from tasks.llm.flights import Flights
@@ -55,6 +55,8 @@ class Gateway:
 
     def __init__(self, settings: FactorySettings, cache: CallCache, *, on_progress: ProgressHook | None = None) -> None:
         self.on_progress = on_progress
+        # by endpoint: the best way to ask it for an object that it has not refused; kept by tasks.llm.structured
+        self.modes: dict[str, Mode] = {}
         self._settings, self._cache = settings, cache
         self._lock = threading.Lock()
         self._flights = Flights()
@@ -86,8 +88,7 @@ class Gateway:
                 f"Stage {stage!r} needs the role {role_name!r}, which nobody plays.",
                 next_step=f"Set roles.{role_name}.endpoint to one of: {known}",
             )
-        endpoint = self._settings.endpoints[role.endpoint]
-        wanted = [hash_requests(role, endpoint, r.messages, r.samples, self._settings.seed) for r in requests]
+        wanted = self._hash(role, requests)
         samples: dict[str, ChatSample] = {}
         # more than one round only where another batch gave up a sample that this one waited for
         while missing := dict.fromkeys(h for hashes in wanted for h in hashes if h not in samples):
@@ -100,6 +101,12 @@ class Gateway:
             result.append([dataclasses.replace(samples[h], cached=True) if h in seen else samples[h] for h in hashes])
             seen.update(hashes)
         return result
+
+    def holds_any(self, role_name: RoleName, requests: Sequence[ChatRequest]) -> bool:
+        """Whether an answer to any of these requests is stored."""
+        role = self._settings.role(role_name)
+        hashes = [h for group in self._hash(role, requests) for h in group] if role is not None else []
+        return bool(self._cache.get_many(hashes))
 
     def accounts(self, samples: Iterable[Sequence[ChatSample]], role: RoleName, stage: str) -> list[LlmCall]:
         """The records of what ``complete`` returned.
@@ -130,6 +137,10 @@ class Gateway:
             self._commits.close()
             for client in self._clients.values():
                 client.stop_server()
+
+    def _hash(self, role: Role, requests: Sequence[ChatRequest]) -> list[list[str]]:
+        endpoint, seed = self._settings.endpoints[role.endpoint], self._settings.seed
+        return [hash_requests(role, endpoint, r.messages, r.samples, seed, r.response_format) for r in requests]
 
     def _answer(
         self,

@@ -41,7 +41,7 @@ def plan_jobs(
         mine = [h for h in hashes if h in left]
         for start in range(0, len(mine), client.most_samples):
             group = mine[start : start + client.most_samples]
-            body = request_body(role, client.endpoint, request.messages, group)
+            body = request_body(role, client.endpoint, request.messages, group, request.response_format)
             jobs.append(Job(role_name, stage, client, body, {h: left.pop(h) for h in group}, Ticket()))
     return jobs
 

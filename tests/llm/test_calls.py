@@ -37,6 +37,30 @@ def test_identity_tells_apart_what_changes_an_answer() -> None:
     assert len({h for variant in variants for h in variant}) == 3 * len(variants)
 
 
+def test_stored_answers_are_found_again() -> None:
+    """If this fails, every call that anybody has paid for is forgotten: that needs a reason and a new HASH_VERSION."""
+    endpoint = Endpoint(base_url="http://a/v1", model="m", identity="w")
+    chat: Any = [{"role": "system", "content": "中文"}, {"role": "user", "content": "hello"}]
+    assert hash_requests(ROLE, endpoint, chat, 2, 7) == [
+        "d1afe2fde11002edeb96b3b544fc4d47",
+        "eafb3fc5b8c77d838a7c5e2789db3fd4",
+    ]
+
+
+def test_the_response_format_is_part_of_the_identity() -> None:
+    formats: list[Any] = [
+        None,
+        {"type": "json_object"},
+        {"type": "json_schema", "json_schema": {"a": 1, "b": 2}},
+        {"type": "json_schema", "json_schema": {"b": 2, "a": 1}},  # a model writes the keys in this order
+    ]
+    made = [hash_requests(ROLE, ENDPOINT, CHAT, 3, 0, item) for item in formats]
+    assert made[0] == hashes()
+    assert len({h for group in made for h in group}) == 12
+    assert "response_format" not in request_body(ROLE, ENDPOINT, CHAT, hashes())
+    assert request_body(ROLE, ENDPOINT, CHAT, made[1], formats[1])["response_format"] == formats[1]
+
+
 def test_body_is_the_same_for_the_same_samples() -> None:
     first = request_body(ROLE, ENDPOINT, CHAT, hashes())
     assert first == request_body(ROLE, ENDPOINT, CHAT, hashes())

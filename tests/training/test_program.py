@@ -50,6 +50,12 @@ def test_a_wrong_configuration_is_refused_before_torch_is_loaded(tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+def test_a_model_that_is_nowhere(tmp_path: Path) -> None:
+    done = run(tmp_path, model="/nowhere/model")
+    assert done.returncode == 2
+    assert "error: model: there is no folder /nowhere/model" in done.stderr
+
+
 def test_a_full_disk_and_a_full_device_are_explained(tmp_path: Path) -> None:
     full = explain(OSError(28, "No space left on device"), tmp_path / "config.json")
     assert full is not None

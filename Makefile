@@ -41,10 +41,10 @@ demo-train: $(TRAIN)  ## the demo, training on its pairs, and the policy measure
 	$(BIN)/rpo demo --train
 
 test: $(DEV) lint   ## everything, with the embedded model on a real llama.cpp server
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: $(DEV)   ## without the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(DEV)        ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ exactly.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from models.base import digest
 from models.constraints.draw import DrawnConstraint, draw_constraints
@@ -40,9 +40,13 @@ def max_words(settings: FactorySettings) -> int:
 
 
 def _draw_system(batch: Batch, role: RoleSeed) -> SystemProfile:
-    system_id = batch.row_id(role.model_dump())
     rng = random.Random(digest([batch.settings.seed, role.role_id]))  # noqa: S311  (draws, not secrets)
-    drawn = draw_for_role(batch.settings, role, rng)
+    return catalogue_system(batch, role, draw_for_role(batch.settings, role, rng))
+
+
+def catalogue_system(batch: Batch, role: RoleSeed, drawn: Sequence[DrawnConstraint]) -> SystemProfile:
+    """A role with constraints that the catalogue drew."""
+    system_id = batch.row_id(role.model_dump())
     return SystemProfile(
         system_id=system_id,
         **role.model_dump(),

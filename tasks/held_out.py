@@ -12,7 +12,7 @@ from models.records import Constraint, PartRef, RoleSeed, SystemProfile
 from storage.outcomes import REVERSED_AUTHOR
 from storage.trained import TrainingSet
 from tasks.batch import Batch, stage_task
-from tasks.expansion import AUTHOR, draw_for_role
+from tasks.expansion import catalogue_system, draw_for_role
 
 MAX_DRAWS = 200
 """Sets that are drawn for a role at most; where training has seen something of each, the least seen one is taken."""
@@ -29,19 +29,7 @@ def draw_held_out(batch: Batch, roles: PartRef, trained: list[PartRef]) -> Itera
     """
     seen = TrainingSet(batch.store, trained).constraint_texts()
     for role in batch.read(roles, RoleSeed):
-        system_id = batch.row_id(role.model_dump())
-        drawn = _draw_unseen(batch, role, seen)
-        constraints = [
-            Constraint(
-                constraint_id=batch.row_id(system_id, number),
-                text=item.text,
-                kind=item.kind,
-                trigger=item.trigger,
-                check=item.check,
-            )
-            for number, item in enumerate(drawn)
-        ]
-        yield SystemProfile(system_id=system_id, **role.model_dump(), constraints=constraints, author=AUTHOR)
+        yield catalogue_system(batch, role, _draw_unseen(batch, role, seen))
 
 
 @stage_task(produces="systems")

@@ -100,7 +100,7 @@ def run_trainer(
     with log.open("rb") as file:
         file.seek(began)
         said = file.read().decode("utf-8", "replace").splitlines()
-    refusal = _read_refusal(said)
+    refusal = read_refusal(said)
     if refusal is not None:
         raise refusal
     end = "\n".join(f"  {line[:300]}" for line in said[-_LOG_LINES:])
@@ -179,7 +179,7 @@ def _lines(child: subprocess.Popen[str], should_stop: Callable[[], bool]) -> Ite
             yield line
 
 
-def _read_refusal(lines: list[str]) -> FactoryError | None:
+def read_refusal(lines: list[str]) -> FactoryError | None:
     """The last message in the factory's own form, where the trainer ended with one."""
     found: dict[str, str] = {}
     for line in lines:

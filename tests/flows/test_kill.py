@@ -56,6 +56,8 @@ def test_killed_twenty_times(rpo: Rpo, tmp_path: Path) -> None:
         # fewer at a time, so that there is work left for every kill
         limits = ["--set", "endpoints.scripted.max_concurrency=2", "--set", "seeds.max_roles=8"]
         undisturbed = rpo.json("run", "--config", str(calm), "--set", "seeds.max_roles=8", "--set", "batch_size=4")
+        # as long as the machine needs now: a busy one makes its calls late
+        window = max(2.5, 0.5 * undisturbed["seconds"])
         after_calm: dict[str, Any] = server.counts()
         assert max(after_calm["completed_calls"].values()) == 1
     finally:
@@ -73,7 +75,7 @@ def test_killed_twenty_times(rpo: Rpo, tmp_path: Path) -> None:
             before = server.counts()["completed_calls"]
             process = rpo.start("run", "--config", str(config), *limits)
             wait_for_start(process, data)
-            time.sleep(rng.uniform(0, 2.5))
+            time.sleep(rng.uniform(0, window))
             counts = server.counts()
             time.sleep(COMMIT_S)
             finished += process.poll() is not None

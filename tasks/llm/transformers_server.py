@@ -126,6 +126,8 @@ class Decoder:
             )
         elif n > self.slots:
             problem = f"n = {n} exceeds the {self.slots} slots"
+        elif body.get("response_format"):
+            problem = "response_format is not supported"  # whoever asks then puts the schema into the prompt
         if problem:
             return web.json_response({"error": {"message": problem}}, status=400)
         answer = asyncio.get_running_loop().create_future()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,7 +115,9 @@ def select_pairs(training: Training) -> dict[str, int]:
     """
     settings, folder = training.settings, training.folder
     method = settings.training.method
-    building = folder / f".rows.{os.getpid()}.tmp"  # where it will stay: a rename does not cross disks
+    # One process at a time has the folder: what is there is of one that was killed. Beside the place where the rows
+    # will stay, as a rename does not cross disks.
+    building = folder / ".rows.tmp"
     shutil.rmtree(building, ignore_errors=True)
     try:
         export = Export(formats=[EXPORTS[method]], validation_share=settings.validation_share)
@@ -151,7 +152,7 @@ def _config(training: Training, rows: Path) -> TrainingConfig:
     options = training.settings.training
     return TrainingConfig(
         **options.model_dump(exclude={"model"}),
-        model=options.model or _policy_model(training.manifest),
+        model=options.model or policy_model(training.manifest),
         run=training.settings.run,
         train_file=str(rows / "train.jsonl"),
         validation_file=str(validation) if validation.stat().st_size else None,
@@ -159,11 +160,11 @@ def _config(training: Training, rows: Path) -> TrainingConfig:
     )
 
 
-def _policy_model(manifest: Manifest) -> str:
+def policy_model(manifest: Manifest) -> str:
     """The weights of the policy that the pairs were sampled from.
 
     Raises:
-        SettingsError: The run's settings name a server, and weights are not known.
+        SettingsError: The run's settings name a server, and weights are not known; or they are two files.
     """
     given: FactorySettings = validate_settings(manifest.settings, source=f"the manifest of run {manifest.run}")
     role = given.roles.policy
@@ -173,6 +174,12 @@ def _policy_model(manifest: Manifest) -> str:
             f"The policy of run {manifest.run!r} is served by the endpoint {role.endpoint!r}: where its weights are is "
             "not known.",
             next_step="Say which model is to be trained: --set training.model=FOLDER (or a Hub name).",
+        )
+    if serve.lora_path is not None:
+        raise SettingsError(
+            f"The policy of run {manifest.run!r} is a model with the adapter {serve.lora_path}: training would begin "
+            "without it.",
+            next_step="Merge them, and say which model is to be trained: --set training.model=FOLDER.",
         )
     return serve.model_path or EMBEDDED_MODEL
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from flows.training import policy_model
 from models.errors import SettingsError
 from models.loading import load_as
 from models.training import TrainingSettings
+from storage.manifests import Manifest
 from tests.flows.conftest import Rpo, get_json, settings_file, start_scripted, stop
 from tests.tiny_model import make_tiny_model
 
@@ -201,6 +203,20 @@ def test_wrong_values_are_refused_at_the_door(setting: str, said: str) -> None:
         load_as(TrainingSettings, None, overrides=[setting], keys="KEYS")
     assert said in caught.value.what
     assert caught.value.next_step == "KEYS"
+
+
+def test_a_policy_with_an_adapter_is_not_trained_without_it() -> None:
+    endpoint = {"model": "m", "identity": "round-1", "serve": {"lora_path": "adapter.gguf"}}
+    manifest = Manifest.model_validate(
+        {
+            "run": "second",
+            "settings_hash": "h",
+            "settings": {"endpoints": {"demo": endpoint}},
+            "started_at": "2026-01-01T00:00:00Z",
+        }
+    )
+    with pytest.raises(SettingsError, match=r"adapter\.gguf"):
+        policy_model(manifest)
 
 
 def test_model_without_chat_template(factory_run: Path, rpo: Rpo, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from models.base import digest
 from models.prompting import ChatMessage
@@ -71,6 +71,17 @@ class Choice:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+
+
+FailureKind = Literal["rate_limit", "server_error", "timeout", "connection", "malformed"]
+"""Why an attempt failed: 429; 408, 409 or 5xx; no answer in time; refused or dropped; 200 with something else."""
+
+
+class Failure(NamedTuple):
+    """One attempt that failed; ``why`` is for a person, without the key."""
+
+    kind: FailureKind
+    why: str
 
 
 class MalformedAnswerError(Exception):

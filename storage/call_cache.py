@@ -70,6 +70,9 @@ class Payment(Strict):
     cost: float = Field(ge=0, description="Their cost, in the currency of the prices.")
 
 
+CALL_CACHE_FILE = "calls.sqlite"
+
+
 class CallCache:
     """Completed calls by request hash; for many threads and many processes at once.
 
@@ -111,9 +114,12 @@ class CallCache:
 
     def spent(self, run: str) -> float:
         """What the calls of a run have cost so far, over all times it was started; calls without a price count 0."""
+        return self.spending().get(run, 0.0)
+
+    def spending(self) -> dict[str, float]:
+        """What every run has spent so far; runs whose calls have no price are not in it."""
         with self._lock, self._errors():
-            row = self._db.execute("SELECT cost FROM spending WHERE run = ?", [run]).fetchone()
-        return float(row[0]) if row else 0.0
+            return dict(self._db.execute("SELECT run, cost FROM spending ORDER BY run").fetchall())
 
     def put_many(self, calls: Sequence[CachedCall], payments: Sequence[Payment] = ()) -> None:
         """Keep calls and what they cost, all or none; where a hash is known already, the first answer stays."""
@@ -189,6 +195,19 @@ class CallCache:
             safe="Finished parts are whole, and so are the calls stored before.",
             next_step=next_step,
         )
+
+
+def read_spending(root: Path) -> dict[str, float]:
+    """What every run of a data folder has spent; empty where nothing was asked yet.
+
+    Raises:
+        StorageError: The call cache is damaged.
+    """
+    path = Path(root) / CALL_CACHE_FILE
+    if not path.is_file():
+        return {}
+    with CallCache(path) as cache:
+        return cache.spending()
 
 
 def _to_row(call: CachedCall) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from models.base import digest
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings, Role, RoleName
-from storage.call_cache import CallCache
+from storage.call_cache import CALL_CACHE_FILE, CallCache
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
@@ -318,7 +318,7 @@ def open_gateway(settings: FactorySettings) -> Gateway:
         parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget"})
         key = digest([str(settings.data_dir.resolve()), parts])
         if key not in _open:
-            cache = CallCache(settings.data_dir / "calls.sqlite")
+            cache = CallCache(settings.data_dir / CALL_CACHE_FILE)
             _open[key] = Gateway(settings, cache), cache
         return _open[key][0]
 

@@ -114,6 +114,7 @@ def test_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
         [dialogues]
         turns = 1
         reference_samples = 1
+        min_score = 0
         [roles.policy]
         max_tokens = 24
         """,

@@ -19,7 +19,7 @@ VERSION = 1
 
 MAX_CHARACTERS = 500
 """Longer than any query: a model that goes on and on is cut, not trusted."""
-_SHOWN = 400
+_SHOWN: dict[Language, int] = {"en": 400, "zh": 200}
 """Characters of each response that the user is shown again: enough to take it up, little enough for small contexts."""
 
 MOODS: dict[Language, Sequence[str]] = {
@@ -179,7 +179,8 @@ def messages(system: SystemProfile, user: UserProfile, turns: Sequence[Turn], wi
 
 def _render(turn: Turn, language: Language) -> str:
     """A turn as lines of a dialogue; what runs over several lines is indented, so that nobody speaks for another."""
-    said = turn.reference if len(turn.reference) <= _SHOWN else turn.reference[:_SHOWN] + " [...]"
+    shown = _SHOWN[language]
+    said = turn.reference if len(turn.reference) <= shown else turn.reference[:shown] + " [...]"
     both = zip(_SPEAKERS[language], (turn.query, said), strict=True)
     return "\n".join(speaker + "\n  ".join(text.splitlines()) for speaker, text in both)
 

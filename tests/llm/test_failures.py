@@ -29,7 +29,7 @@ KINDS: dict[str, FailureKind] = {
     "null_content": "malformed",
     "wrong_types": "malformed",
 }
-BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 9}
+BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 500}
 
 
 def ask(base_url: str, **fields: Any) -> Answer | GaveUpError:

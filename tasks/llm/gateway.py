@@ -19,7 +19,8 @@ from models.settings import FactorySettings, Role, RoleName
 from storage.call_cache import CallCache
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
-from tasks.llm.endpoint import EndpointClient, GaveUpError
+from tasks.llm.endpoint import EndpointClient
+from tasks.llm.failures import GaveUpError
 from tasks.llm.flights import Flights
 from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, plan_jobs, read_answer, to_cache
 

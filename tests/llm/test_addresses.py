@@ -64,9 +64,9 @@ def test_a_server_that_dies_in_the_middle(serve: Server, open_to: Opener) -> Non
     answers = gateway.complete("policy", chats(100), stage="test")
     killer.join()
     assert all(sample.error is None for [sample] in answers)
-    # nothing that was answered is asked again
-    assert 5 < sum(dying.completed.values()) < 50
-    assert well.requests == 100 - sum(dying.completed.values())
+    # nothing that was answered is asked again; the last four answers may not have left the dying server
+    assert 5 < (answered := sum(dying.completed.values())) < 50
+    assert 0 <= well.requests - (100 - answered) <= 4
     before = well.requests
     gateway.complete("policy", chats(100), stage="test")
     assert well.requests == before

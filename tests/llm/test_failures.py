@@ -34,7 +34,7 @@ KINDS: dict[str, FailureKind] = {
     "null_content": "malformed",
     "wrong_types": "malformed",
 }
-BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 500}
+BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 900}
 
 
 def arrivals_by_call(server: ScriptedServer) -> dict[str, list[float]]:

@@ -41,8 +41,8 @@ def test_a_judge_is_measured_and_changes_no_verdict_of_code(rpo: Rpo, scripted: 
         "select c.text chosen, r.text rejected, margin from {run}.pairs join {run}.responses c on "
         "c.response_id = chosen_id join {run}.responses r on r.response_id = rejected_id"
     )
-    strangers = f"select count(*) n from ({texts.format(run='plain')} except all {texts.format(run='test')})"
-    assert rpo.sql(data, strangers) == [{"n": 0}]
+    not_in_test = f"select count(*) n from ({texts.format(run='plain')} except all {texts.format(run='test')})"
+    assert rpo.sql(data, not_in_test) == [{"n": 0}]
     assert first["pairs"] == plain["pairs"]
 
     asked = scripted.counts()["requests"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.base import Language
-from models.constraints import QueryMentions, QuerySituation
+from models.constraints import QueryMentions, QuerySituation, parse_check
 from models.records import SystemProfile, Turn
 from storage.parts import PartStore
 from tests.tasks.answering import Start
@@ -185,11 +185,14 @@ def test_turns_of_before_there_was_a_critic_are_read(tmp_path: Path, answer_with
     assert [(t.reference_origin, t.repeats_opening) for t in store.read(part, Turn)] == [("sampled", None)] * 2
 
 
+NO_QUESTION = parse_check({"kind": "question_count", "relation": "at_most", "count": 0})
+
+
 def guides(language: Language) -> list[SystemProfile]:
     sea = "the user asks about the sea" if language == "en" else "用户问到海"
     return [
         system(
-            constraint(f"no commas {n}", check=NO_COMMA),
+            constraint(f"ask nothing {n}", check=NO_QUESTION),
             constraint(f"be brief {n}", QueryMentions(words=["letter", "计划"]), SHORT),
             constraint(f"be kind {n}", QuerySituation(situation=sea)),
             constraint(f"be wise {n}"),

@@ -64,6 +64,9 @@ def show_summary(summary: RunSummary) -> None:
         f"[bold]Run {summary.run}[/]: {summary.systems} systems, {summary.dialogues} dialogues, {summary.turns} turns, "
         f"{summary.responses} responses, {summary.judgments} judgments, [bold]{summary.pairs} pairs[/]"
     )
+    if summary.ended:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in summary.ended.items())
+        out.print(f"[bold]Ended early[/]  {sum(summary.ended.values())} dialogues: {reasons} (see dialogues.min_score)")
     _show_satisfaction(summary)
     margins = ", ".join(f"{margin}: {count}" for margin, count in sorted(summary.margins.items())) or "none"
     out.print(f"\n[bold]Pairs by margin[/]  {margins}")

@@ -33,6 +33,7 @@ class RunSummary(Strict):
     systems: int
     dialogues: int
     turns: int
+    ended: dict[str, int] = Field(default={}, description="Dialogues that ended early, by the reason.")
     responses: int
     judgments: int
     unscored: int

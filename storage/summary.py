@@ -34,6 +34,10 @@ where j.verdict in ('followed', 'violated')
 group by all order by c.kind
 """
 
+_ENDED = """
+select reason, sum("count")::bigint from {run}.exclusions where what = 'dialogues' group by all order by all
+"""
+
 _CALIBRATION = """
 select kind, language, by_code, by_judge, count(*) from {run}.calibrations group by all order by all
 """
@@ -48,6 +52,7 @@ def count_run(root: Path, run: str) -> dict[str, Any]:
     counts = query(root, _COUNTS.format(run=run))
     return {
         **dict(zip(counts.columns, counts.rows[0], strict=True)),
+        "ended": dict(query(root, _ENDED.format(run=run)).rows),
         "satisfaction": [
             KindSatisfaction(kind=kind, followed=followed, scored=scored)
             for kind, followed, scored in query(root, _SATISFACTION.format(run=run)).rows

@@ -144,3 +144,15 @@ def test_a_model_plays_the_user(rpo: Rpo, scripted: Scripted, tmp_path: Path) ->
     seeds = {row["q"] for row in rpo.sql(data, "select unnest(questions) q from roles")}
     assert not queries & seeds
     assert all(query and "\n" not in query for query in queries)
+
+
+def test_a_run_in_which_no_dialogue_goes_on_says_so(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    config.write_text(config.read_text().replace("min_score = 0", "min_score = 1.0"))
+    # ten constraints at a time are more than the server's chance texts ever follow
+    many = ("--set", "constraints.min_per_system=10", "--set", "constraints.max_per_system=10")
+    args = ("run", "--config", str(config), *many, "--set", "seeds.max_roles=2", "--set", "batch_size=1")
+    assert "Ended early  4 dialogues: below_min_score 4" in rpo(*args)
+    again = rpo.json(*args)
+    assert (again["turns"], again["pairs"], again["calls_made"]) == (0, 0, 0)
+    assert again["ended"] == {"below_min_score": 4}

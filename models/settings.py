@@ -66,8 +66,10 @@ class Serve(Strict):
 class Endpoint(Strict):
     """An OpenAI-compatible server and the model on it."""
 
-    base_url: str | None = Field(
-        default=None, description="Base address, such as http://127.0.0.1:8000/v1; empty only with serve."
+    base_url: str | list[str] | None = Field(
+        default=None,
+        description="Base address, such as http://127.0.0.1:8000/v1, or a list of the addresses of several servers "
+        "with the same model: each request goes to the one with the fewest in flight; empty only with serve.",
     )
     model: str = Field(min_length=1, description="Name of the model on that server.")
     identity: str | None = Field(
@@ -77,7 +79,7 @@ class Endpoint(Strict):
     api_key_env: str | None = Field(
         default=None, description="NAME of the environment variable that holds the key; never the key itself."
     )
-    max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most.")
+    max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most, at each address.")
     timeout_s: float = Field(default=300, gt=0, description="Seconds after which a request is given up and retried.")
     max_tries: int = Field(default=6, ge=1, le=50, description="Attempts a request before it counts as failed.")
     samples_in_one_request: bool = Field(
@@ -94,11 +96,19 @@ class Endpoint(Strict):
     def _one_address(self) -> Endpoint:
         if (self.base_url is None) == (self.serve is None):
             raise ValueError("an endpoint has either base_url or serve")
+        if self.base_url == [] or len(set(self.base_urls)) < len(self.base_urls):
+            raise ValueError("a list in base_url holds at least one address, and none twice")
         if self.serve is not None and self.serve.lora_path and not self.identity:
             raise ValueError(
                 "with serve.lora_path give identity too, or the base model's stored answers would be taken"
             )
         return self
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Its addresses; none where the factory serves it."""
+        given = self.base_url or []
+        return [given] if isinstance(given, str) else given
 
 
 class Role(Strict):
@@ -223,6 +233,19 @@ class FactorySettings(Strict):
     constraints: Constraints = Field(default=Constraints(), description="What the catalogue author draws.")
     dialogues: Dialogues = Field(default=Dialogues(), description="Self-play.")
     samples: int = Field(default=5, ge=2, le=64, description="Policy responses a turn (K).")
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="What the calls of this run may cost, over all times it is started, in the currency of the prices; "
+        "it stops before that is exceeded. Empty: no limit.",
+    )
+    max_failed_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of a batch's calls that may fail for good: such a call is recorded and the batch goes on. "
+        "With more the batch fails.",
+    )
     endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
     roles: Roles = Field(default=Roles(), description="Who plays which role.")
     judging: Judging = Field(default=Judging(), description="How the judge model is asked, and how far it is trusted.")
@@ -243,6 +266,18 @@ class FactorySettings(Strict):
             if role is not None and role.endpoint not in self.endpoints:
                 known = ", ".join(sorted(self.endpoints)) or "none"
                 raise ValueError(f"roles.{name}.endpoint is {role.endpoint!r}; known endpoints: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_with_prices(self) -> FactorySettings:
+        if self.budget is None:
+            return self
+        for name in sorted({role.endpoint for _, role in self.roles if role is not None}):
+            endpoint = self.endpoints[name]
+            if endpoint.price_in is None or endpoint.price_out is None:
+                raise ValueError(
+                    f"budget needs endpoints.{name}.price_in and .price_out (0 for a server that costs nothing a call)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,20 +1,88 @@
+import asyncio
+import json
 import logging
 import pickle
 import socket
 import time
 import traceback
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from models.errors import EndpointError, SettingsError
-from tasks.llm.endpoint import PAUSES_A_TRY
+from models.settings import Endpoint
+from tasks.llm.addresses import IN_A_ROW
+from tasks.llm.calls import FailureKind
+from tasks.llm.endpoint import PAUSES_A_TRY, Answer, EndpointClient, Ticket
+from tasks.llm.failures import GaveUpError
 from tests.llm.conftest import Opener, Server
 from tests.llm.support import chats
+from tests.scripted_server import ScriptedServer
 
 KEY = "sk-very-secret-0123456789"
 TRANSIENT = ["internal", "unavailable", "drop", "not_json", "no_choices", "null_content", "wrong_types", "few_choices"]
+KINDS: dict[str, FailureKind] = {
+    "rate_limit": "rate_limit",
+    "internal": "server_error",
+    "unavailable": "server_error",
+    "slow": "timeout",
+    "drop": "connection",
+    "not_json": "malformed",
+    "no_choices": "malformed",
+    "null_content": "malformed",
+    "wrong_types": "malformed",
+}
+BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 900}
+
+
+def arrivals_by_call(server: ScriptedServer) -> dict[str, list[float]]:
+    """When each body arrived; needs a server that has been asked less than it remembers."""
+    times = defaultdict(list)
+    for body, arrival in zip(server.bodies, server.arrivals, strict=True):
+        times[json.dumps(body)].append(arrival)
+    return times
+
+
+def ask(base_url: str, **fields: Any) -> Answer | GaveUpError:
+    client = EndpointClient("scripted", Endpoint(base_url=base_url, model="scripted", **fields), "unused")
+
+    async def send() -> Answer | GaveUpError:
+        try:
+            return await client.ask("policy", BODY, Ticket())
+        except GaveUpError as failure:
+            return failure
+        finally:
+            await client.close()
+
+    client.prepare()
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(("fault", "kind"), KINDS.items())
+def test_every_failed_attempt_is_told_by_kind(serve: Server, fault: Any, kind: FailureKind) -> None:
+    server = serve(first=(fault, "internal"), retry_after="0", slow_s=5)
+    answer = ask(server.base_url, timeout_s=1)
+    assert isinstance(answer, Answer)
+    assert ([failure.kind for failure in answer.failures], answer.tries) == ([kind, "server_error"], 3)
+    assert "500" in answer.failures[1].why
+
+
+def test_a_request_that_is_given_up_tells_all_its_failures(serve: Server) -> None:
+    server = serve(first=("rate_limit", "drop", "not_json"), retry_after="")
+    failed = ask(server.base_url, max_tries=3)
+    assert isinstance(failed, GaveUpError)
+    assert ([failure.kind for failure in failed.failures], failed.tries) == (
+        ["rate_limit", "connection", "malformed"], 3,
+    )  # fmt: skip
+    assert failed.failures[-1].why in str(failed)
+
+
+def test_nobody_at_the_address_is_a_failed_connection() -> None:
+    failed = ask("http://127.0.0.1:1/v1", max_tries=2)
+    assert isinstance(failed, GaveUpError)
+    assert [failure.kind for failure in failed.failures] == ["connection", "connection"]
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
@@ -51,15 +119,39 @@ def test_an_unreliable_server_is_put_up_with(serve: Server, open_to: Opener) -> 
     assert sum(server.completed.values()) >= 100
 
 
-def test_a_429_pauses_the_whole_endpoint(serve: Server, open_to: Opener) -> None:
+# A single refusal holds back its own request and its own place, not the endpoint: with refusals at random (2.5 %) a
+# pause of the endpoint for each of them halved the speed. What it costs: a server at its limit is asked three times
+# more before the pause, and one that refuses in turn with answering gets other requests before its time is over.
+def test_a_single_refusal_holds_back_its_own_request_alone(serve: Server, open_to: Opener) -> None:
     server = serve(first=("ok",) * 8 + ("rate_limit",), retry_after="0.6", latency_s=0.02)
     gateway = open_to(server.base_url, max_concurrency=4, max_tries=1)
     answers = gateway.complete("policy", chats(60), stage="test")
     # an attempt that the server asked to postpone is no failed try
     assert all(s.error is None for g in answers for s in g)
+    [(refused, again)] = [times for times in arrivals_by_call(server).values() if len(times) > 1]
+    assert again - refused > 0.6
+    assert sum(refused < other < again for other in server.arrivals) > 10
+    assert server.peak == 4
+
+
+def test_refusals_in_a_row_pause_the_address(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("ok",) * 8 + ("rate_limit",) * IN_A_ROW, retry_after="0.6", latency_s=0.02)
+    gateway = open_to(server.base_url, max_concurrency=8, max_tries=1)
+    answers = gateway.complete("policy", chats(60), stage="test")
+    assert all(s.error is None for g in answers for s in g)
     gaps = [late - early for early, late in pairwise(server.arrivals)]
     assert sum(gap > 0.5 for gap in gaps) == 1
-    assert server.peak == 4
+    # a pause is no reason to send less afterwards
+    assert server.peak == 8
+
+
+def test_a_limit_on_the_rate_fills_the_places_with_requests_that_wait(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("rate_limit", "ok") * 8, retry_after="0.5", latency_s=0.02)
+    gateway = open_to(server.base_url, max_concurrency=8, max_tries=1)
+    answers = gateway.complete("policy", chats(40), stage="test")
+    assert all(s.error is None for g in answers for s in g)
+    # eight refusals keep eight places: nothing is sent until the first of them is over, without four in a row
+    assert sum(late - early > 0.3 for early, late in pairwise(server.arrivals)) == 1
 
 
 @pytest.mark.parametrize("fault", ["rate_limit", "unavailable"])

@@ -13,6 +13,7 @@ from flows.markdown import table
 from models.base import digest
 from models.estimate import Expected, RunEstimate
 from models.settings import FactorySettings
+from storage.call_cache import read_spending
 from storage.manifests import load
 from storage.parts import PartStore
 from storage.sampled import read_sample
@@ -34,7 +35,8 @@ def estimate(settings: FactorySettings, roles: int = 2) -> RunEstimate:
     sample = sample_settings(settings, roles)
     factory(sample, estimates=settings.run)
     store = PartStore(settings.data_dir)
-    estimated = extrapolate(settings, read_sample(store, load(store.root, sample.run)), sizes)
+    sampled, spent = read_sample(store, load(store.root, sample.run)), read_spending(store.root)
+    estimated = extrapolate(settings, sampled, sizes, spent=spent.get(settings.run, 0.0))
     create_markdown_artifact(
         key=f"estimate-{settings.run.replace('_', '-')}",
         markdown=render_markdown(estimated),

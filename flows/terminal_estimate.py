@@ -32,6 +32,9 @@ def show_estimate(estimated: RunEstimate) -> None:
     out.print(_tabulate(estimated))
     out.print(f"\n[bold]Pairs[/]  {format_expected(estimated.pairs)}")
     out.print(f"[bold]Cost[/]   {_say_cost(estimated)}")
+    if estimated.budget_left is not None and estimated.to_pay is not None:
+        fits = "what is to be paid fits" if estimated.fits else "[bold red]what is to be paid may not fit[/]"
+        out.print(f"[bold]Budget[/] {estimated.budget_left:,.4f} is left of it: {fits}")
     if estimated.busiest_endpoint:
         out.print(
             f"[bold]Time[/]   {_say_time(estimated.seconds)}, no less: endpoint {escape(estimated.busiest_endpoint)} "
@@ -81,8 +84,8 @@ def _say_cost(estimated: RunEstimate) -> str:
         missing = ", ".join(f"endpoints.{name}" for name in estimated.unpriced)
         return f"unknown: set price_in and price_out of {missing}" if missing else "unknown: prices came after calls"
     return (
-        f"{escape(format_expected(estimated.cost, digits=4))}; the sample has paid {estimated.paid:.4f} of it, which "
-        "the run does not pay again"
+        f"{escape(format_expected(estimated.cost, digits=4))}; the sample has paid {estimated.paid:,.4f} of it, to be "
+        f"paid is {escape(format_expected(estimated.to_pay, digits=4))}"
     )
 
 

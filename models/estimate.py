@@ -36,6 +36,11 @@ class Expected(Strict):
         low, high = (None if end is None else end / divisor for end in (self.low, self.high))
         return Expected(value=self.value / divisor, low=low, high=high)
 
+    def plus(self, amount: float) -> Expected:
+        """The total with something added that is certain."""
+        low, high = (None if end is None else end + amount for end in (self.low, self.high))
+        return Expected(value=self.value + amount, low=low, high=high)
+
 
 class StageEstimate(Strict):
     """The calls of one role in one stage of the whole run."""
@@ -73,6 +78,11 @@ class RunEstimate(Strict):
     tokens_out: Expected
     cost: Expected | None = Field(description="Cost of the whole run, sample included; null: a price is unknown.")
     paid: float | None = Field(description="Cost of the sample's calls, which the run finds answered.")
+    to_pay: Expected | None = Field(description="Cost without what the sample has paid.")
+    budget_left: float | None = Field(description="What is left of the run's budget; null: it has none.")
+    fits: bool | None = Field(
+        description="Whether the upper end of what is to be paid is within the budget; null: there is none."
+    )
     unpriced: list[str] = Field(description="Endpoints whose missing prices make the cost unknown.")
     failed: int = Field(ge=0, description="Calls of the sample that failed for good; they count as calls only.")
     pairs: Expected

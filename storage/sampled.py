@@ -15,6 +15,7 @@ from typing import NamedTuple
 from models.base import Language
 from models.estimate import Unit
 from models.records import LlmCall, PartRef, PersonaSeed, RoleSeed
+from storage.call_cache import CALL_CACHE_FILE
 from storage.catalog import query
 from storage.exports import EXPORTS_FOLDER
 from storage.manifests import Manifest
@@ -142,7 +143,7 @@ def _measure_disk(store: PartStore, manifest: Manifest) -> int:
         path.stat().st_size for path in (store.root / EXPORTS_FOLDER / manifest.run).rglob("*") if path.is_file()
     )
     calls = sum(ref.rows for ref in manifest.parts_of("llm_calls"))
-    return parts + exports + round(calls * _bytes_per_answer(store.root / "calls.sqlite"))
+    return parts + exports + round(calls * _bytes_per_answer(store.root / CALL_CACHE_FILE))
 
 
 def _bytes_per_answer(cache: Path) -> float:

@@ -36,7 +36,7 @@ def count_seeds(settings: FactorySettings) -> Sizes:
     }
 
 
-def extrapolate(settings: FactorySettings, sample: Sample, sizes: Sizes) -> RunEstimate:
+def extrapolate(settings: FactorySettings, sample: Sample, sizes: Sizes, *, spent: float = 0.0) -> RunEstimate:
     """The estimate of a run.
 
     Each language is a stratum of its own: prompts and answers are not of one length in two languages. The stage that
@@ -46,6 +46,7 @@ def extrapolate(settings: FactorySettings, sample: Sample, sizes: Sizes) -> RunE
         settings: Those of the whole run.
         sample: The sample, taken apart.
         sizes: The whole run.
+        spent: What the run has spent of its budget when it was started before.
     """
     whole = _Whole(sample, sizes)
     keys = whole.keys
@@ -55,6 +56,9 @@ def extrapolate(settings: FactorySettings, sample: Sample, sizes: Sizes) -> RunE
     busiest = max(loads, key=lambda name: loads[name].value, default="")
     roles = [(len(whole.sampled("roles", language)), sizes["roles", language]) for language in settings.seeds.languages]
     cost = whole.cost(keys)
+    paid = None if cost is None else math.fsum(tally.cost or 0 for tally in tallies)
+    to_pay = None if cost is None or paid is None else cost.plus(-paid)
+    left = None if settings.budget is None else max(0.0, settings.budget - spent)
     return RunEstimate(
         run=settings.run,
         sample=sample.run,
@@ -68,7 +72,10 @@ def extrapolate(settings: FactorySettings, sample: Sample, sizes: Sizes) -> RunE
         tokens_in=whole.total(keys, lambda tally: tally.tokens_in),
         tokens_out=whole.total(keys, lambda tally: tally.tokens_out),
         cost=cost,
-        paid=None if cost is None else math.fsum(tally.cost or 0 for tally in tallies),
+        paid=paid,
+        to_pay=to_pay,
+        budget_left=left,
+        fits=None if left is None or to_pay is None else (to_pay.high or to_pay.value) <= left,
         unpriced=find_unpriced(settings, endpoints),
         failed=sum(tally.failed for tally in tallies),
         pairs=whole.scale({"roles"}, lambda unit: sample.pairs.get(unit.seed_id, 0)),
@@ -125,7 +132,8 @@ class _Whole:
 
 def _load(settings: FactorySettings, whole: _Whole, endpoint: str) -> Expected:
     """Seconds that an endpoint is busy with all its slots."""
-    slots = settings.endpoints[endpoint].max_concurrency
+    given = settings.endpoints[endpoint]
+    slots = given.max_concurrency * max(1, len(given.base_urls))
     keys = [key for key in whole.keys if endpoint_of(settings, key.role) == endpoint]
     return whole.total(keys, lambda tally: tally.seconds).over(slots)
 

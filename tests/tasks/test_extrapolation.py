@@ -78,6 +78,27 @@ def test_the_busiest_endpoint_and_the_unknown_price() -> None:
     assert (priced.busiest_endpoint, priced.seconds.value) == ("near", (102 * 1.0 + 15 * 2.0) / 4)
 
 
+def test_what_is_to_be_paid_is_held_against_what_is_left_of_the_budget() -> None:
+    calls = {SAMPLED: {unit: tally(4, 2.0, cost) for unit, cost in zip([*EN, *ZH], (1.0, 2.0, 3.0, 3.0), strict=True)}}
+    sample = Sample(**{**vars(SAMPLE), "calls": calls})
+    open_end = extrapolate(SETTINGS, sample, SIZES)
+    assert (open_end.budget_left, open_end.fits) == (None, None)
+    assert open_end.cost is not None and open_end.to_pay is not None and open_end.to_pay.high is not None
+    assert open_end.to_pay.value == open_end.cost.value - 9
+    for spent, fits in ((0.0, True), (0.2, False)):
+        settings = SETTINGS.model_copy(update={"budget": open_end.to_pay.high + 0.1})
+        found = extrapolate(settings, sample, SIZES, spent=spent)
+        assert found.fits is fits
+        assert found.budget_left == pytest.approx(open_end.to_pay.high + 0.1 - spent)
+
+
+def test_servers_of_one_endpoint_share_its_load() -> None:
+    urls = [f"http://127.0.0.1:{port}/v1" for port in (1, 3, 5)]
+    far = SETTINGS.endpoints["far"].model_copy(update={"base_url": urls})
+    spread = SETTINGS.model_copy(update={"endpoints": {**SETTINGS.endpoints, "far": far}})
+    assert extrapolate(spread, SAMPLE, SIZES).seconds.value == 50
+
+
 def test_a_run_without_calls() -> None:
     found = extrapolate(SETTINGS, Sample(**{**vars(SAMPLE), "calls": {}}), SIZES)
     assert (found.calls.value, found.seconds.value, found.busiest_endpoint, found.paid) == (0, 0, "", 0)

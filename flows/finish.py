@@ -14,6 +14,7 @@ from models.agreement import JudgeAgreement
 from models.diversity import Diversity
 from models.summary import NOISE_CASES, RunSummary
 from storage.accounts import read_accounts
+from storage.call_cache import read_spending
 from storage.catalog import build_catalog
 from storage.diversity import read_diversity
 from storage.exports import export_run
@@ -31,6 +32,7 @@ def finish_run(run: Run) -> RunSummary:
         run=run.settings.run,
         **count_run(run.store.root, run.settings.run),
         accounts=accounts,
+        spent=read_spending(run.store.root).get(run.settings.run),
         unpriced=find_unpriced(run.settings, (account.endpoint for account in accounts if account.cost is None)),
         diversity=read_diversity(run.store.root, run.settings.run),
         calls_made=made,

@@ -17,7 +17,9 @@ PLAIN_ROLES = {"policy", "responder"}
 def say_cost(summary: RunSummary) -> str:
     """The cost of a run, or why nobody knows it."""
     if summary.cost is not None:
-        return f"{summary.cost:.4f}"
+        paid = f"{summary.spent or 0:.4f}"
+        cost = f"{summary.cost:.4f}"
+        return cost if paid == cost else f"{cost} ({paid} paid by this run, the rest answered by the call cache)"
     asked = {account.endpoint for account in summary.accounts if account.endpoint}
     if asked <= set(summary.unpriced):
         return "unknown (no prices set)"

@@ -98,10 +98,11 @@ def read_sample(store: PartStore, manifest: Manifest) -> Sample:
     """
     owners = dict(_units(store, manifest))
     calls: dict[CallsOf, dict[SampledUnit, Tally]] = {}
+    seen: set[str] = set()
     for ref in manifest.parts_of("llm_calls"):
         rows = store.read(ref, LlmCall)
         unit: Unit = "personas" if rows[0].stage == _OF_PERSONAS else "roles"
-        _add(calls, owners[store.upstream(ref, unit)], rows)
+        _add(calls, owners[store.upstream(ref, unit)], rows, seen)
     ended = manifest.finished_at or manifest.started_at
     return Sample(
         run=manifest.run,
@@ -122,10 +123,12 @@ def _units(store: PartStore, manifest: Manifest) -> Iterator[tuple[PartRef, Samp
         yield ref, SampledUnit("personas", persona.language, persona.persona_id)
 
 
-def _add(calls: dict[CallsOf, dict[SampledUnit, Tally]], owner: SampledUnit, rows: Iterable[LlmCall]) -> None:
-    before, seen = -1.0, set[str]()
+def _add(
+    calls: dict[CallsOf, dict[SampledUnit, Tally]], owner: SampledUnit, rows: Iterable[LlmCall], seen: set[str]
+) -> None:
+    before = -1.0
     for call in rows:
-        if call.request_hash in seen:  # asked twice in a batch, paid once
+        if call.request_hash in seen:  # asked twice, paid once: by the first that asked
             continue
         seen.add(call.request_hash)
         tallies = calls.setdefault(CallsOf(call.stage, call.role, call.model), {})

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from aiohttp import web
 
-Refusal = Literal["rate_limit", "unavailable", "internal", "bad_request", "quota"]
+Refusal = Literal["rate_limit", "unavailable", "internal", "bad_request", "too_long", "quota"]
 """Answered with a status that is none of success."""
 Break = Literal["slow", "drop"]
 """Answered late or not at all."""
@@ -48,6 +48,8 @@ def refuse(fault: str, retry_after: str) -> web.Response | None:
         case "internal":
             return error_response(500, "Internal error.", "internal")
         case "bad_request":
+            return error_response(400, "Unknown parameter: 'seed'.", "unknown_parameter")
+        case "too_long":
             return error_response(400, "This model's maximum context length is 8 tokens.", "context_length_exceeded")
         case "not_json":
             return web.Response(text='{"choices": [', content_type="application/json")

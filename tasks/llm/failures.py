@@ -143,8 +143,8 @@ class FailureReader:
         if status == 404:
             return f"Check {here}.model = {self._endpoint.model!r} and {here}.base_url = {url}."
         return (
-            f"The server does not know a parameter or its value: check roles.{role}.temperature, .top_p, .max_tokens and "
-            f"{here}.samples_in_one_request."
+            f"The server does not know a parameter or its value: check roles.{role}.temperature, .top_p, .max_tokens "
+            f"and {here}.samples_in_one_request."
         )
 
     def _redact(self, text: str) -> str:

@@ -1,10 +1,10 @@
 """How varied some texts are: their openings, their trigrams, and how far they compress together.
 
-Self-BLEU, the measure that the field quotes, compares every text with every other one: minutes for some hundred texts.
-Shaib et al., "Standardizing the Measurement of Text Diversity" (arXiv:2403.00553), find that the compression ratio of
-the texts as one file captures what such scores measure. All three depend on how many texts there are and how long
-they are, so they are taken of at most ``MOST_TEXTS`` texts, and of each no more than ``MOST_CHARACTERS``; compare
-runs by them, and texts of one language.
+Scores that compare every text with every other one (self-BLEU, ROUGE homogenization) are slow. Shaib et al.,
+"Standardizing the Measurement of Text Diversity" (arXiv:2403.00553), find that fast compression captures information
+similar to such n-gram overlap, and recommend its ratio; it is no stand-in for the value of self-BLEU. All three depend
+on how many texts there are and how long they are, so they are taken of at most ``MOST_TEXTS`` texts, and of each no
+more than ``MOST_CHARACTERS``: compare runs by them, within one language.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def measure_diversity(what: Texts, language: Language, sample: Sequence[str], *,
 
 
 def compression_ratio(texts: Sequence[str]) -> float:
-    """Bytes of some texts, one a line, over their bytes compressed (Shaib et al. 2024, section 3)."""
+    """Bytes of some texts, one a line, over their bytes compressed together (Shaib et al. 2024)."""
     plain = "\n".join(texts).encode("utf-8")
     return len(plain) / len(lzma.compress(plain, format=lzma.FORMAT_ALONE, preset=_PRESET))
 

@@ -61,7 +61,7 @@ def test_the_run_makes_all_calls_but_those_of_the_sample(rpo: Rpo, scripted: Scr
     assert done["calls_made"] == counted["whole"] - counted["sampled"]
     assert counted["newest"] == done["responses"]
     accounts = {(item["stage"], item["role"]): item for item in done["accounts"]}
-    assert accounts["play_dialogues", "user"]["calls"] == done["turns"]
+    assert accounts["play_dialogues", "user"]["calls"] >= done["turns"]
     assert accounts["sample_responses", "policy"]["requests"] == done["turns"]
     assert done["cost"] == pytest.approx(sum(item["cost"] for item in done["accounts"]))
 

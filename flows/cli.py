@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
@@ -112,6 +113,11 @@ def run(
     set_: Annotated[
         list[str] | None, Parameter(name="--set", negative="", help="KEY=VALUE, such as samples=8.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(negative="", help="Only estimate calls, cost, time, pairs and disk, from a sample of the roles."),
+    ] = False,
+    sample: Annotated[int, Parameter(help="With --dry-run: roles of each language that are run for real.")] = 2,
     as_json: Json = False,
 ) -> None:
     """Run the factory with your settings. The same command again goes on where the last one stopped."""
@@ -120,7 +126,11 @@ def run(
         overrides.append(f"run={json.dumps(run)}")
     if data is not None:
         overrides.append(f"data={json.dumps(str(data))}")
-    _run_factory(load_settings(config, environ=os.environ, overrides=overrides), as_json)
+    settings = load_settings(config, environ=os.environ, overrides=overrides)
+    if dry_run:
+        run_estimate(settings, sample, as_json)
+    else:
+        _run_factory(settings, as_json)
 
 
 @app.command

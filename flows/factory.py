@@ -31,13 +31,14 @@ RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", 
 
 
 @flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)
-def factory(settings: FactorySettings) -> RunSummary:
+def factory(settings: FactorySettings, estimates: str | None = None) -> RunSummary:
     """Seeds to audited preference pairs (paper, section 3).
 
     Args:
         settings: Everything the run depends on.
+        estimates: The run that this one is a sample of (flows/estimate.py).
     """
-    with open_run(settings) as run:
+    with open_run(settings, estimates=estimates) as run:
         roles, personas = read_roles(run), read_personas(run)
         systems, users = expand_systems(run, roles), expand_users(run, personas)
         turns = play_dialogues(run, roles, systems, personas, users)

@@ -9,9 +9,14 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
 from flows.run import Run
+from models.accounts import CallAccount, find_unpriced
 from models.agreement import JudgeAgreement
+from models.diversity import Diversity
 from models.summary import NOISE_CASES, RunSummary
+from storage.accounts import read_accounts
+from storage.call_cache import read_spending
 from storage.catalog import build_catalog
+from storage.diversity import read_diversity
 from storage.exports import export_run
 from storage.summary import count_run
 from tasks.batch import calls_of_this_process
@@ -22,9 +27,14 @@ def finish_run(run: Run) -> RunSummary:
     build_catalog(run.store.root)
     exported = export_run(run.store, run.book.manifest, run.settings.export)
     made, cached = calls_of_this_process()
+    accounts = read_accounts(run.store.root, run.settings)
     summary = RunSummary(
         run=run.settings.run,
         **count_run(run.store.root, run.settings.run),
+        accounts=accounts,
+        spent=read_spending(run.store.root).get(run.settings.run),
+        unpriced=find_unpriced(run.settings, (account.endpoint for account in accounts if account.cost is None)),
+        diversity=read_diversity(run.store.root, run.settings.run),
         calls_made=made,
         calls_cached=cached,
         exported=exported.rows,
@@ -64,6 +74,8 @@ def render_markdown(summary: RunSummary) -> str:
             "## Satisfaction by constraint kind",
             table(("kind", "followed", "judged"), [*kinds]),
             *_render_calibration(summary.calibration),
+            *_render_accounts(summary.accounts),
+            *_render_diversity(summary.diversity),
             f"Exports: `{summary.export_folder}`",
         ]
     )
@@ -86,3 +98,36 @@ def _render_calibration(calibration: Sequence[JudgeAgreement]) -> list[str]:
         for item in calibration
     ]
     return ["## The judge model against the checks", table(head, rows)]
+
+
+def _render_accounts(accounts: Sequence[CallAccount]) -> list[str]:
+    """The calls by stage and role; nothing where no model was asked."""
+    if not accounts:
+        return []
+    head = ("stage", "role", "model", "calls", "cached", "failed", "retries", "in", "out", "cost", "s a call", "s")
+    rows = [
+        (
+            *(item.stage, item.role, item.model, item.calls, item.cached, item.failed, item.retries),
+            *(item.tokens_in, item.tokens_out, "unknown" if item.cost is None else f"{item.cost:.4f}"),
+            *("" if item.median_seconds is None else f"{item.median_seconds:.2f}", f"{item.seconds:.1f}"),
+        )
+        for item in accounts
+    ]
+    return ["## Calls by stage and role", table(head, rows)]
+
+
+def _render_diversity(diversity: Sequence[Diversity]) -> list[str]:
+    if not diversity:
+        return []
+    head = ("texts", "language", "n", "measured", "distinct openings", "distinct trigrams", "compression ratio")
+    rows = [
+        (
+            *(item.what, item.language, item.texts, item.measured, f"{item.distinct_openings:.2f}"),
+            *(
+                "" if item.distinct_trigrams is None else f"{item.distinct_trigrams:.2f}",
+                f"{item.compression_ratio:.2f}",
+            ),
+        )
+        for item in diversity
+    ]
+    return ["## Diversity", table(head, rows)]

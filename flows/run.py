@@ -138,12 +138,13 @@ listener: Listener | None = None
 
 
 @contextmanager
-def open_run(settings: FactorySettings, *, evaluates: str | None = None) -> Iterator[Run]:
+def open_run(settings: FactorySettings, *, evaluates: str | None = None, estimates: str | None = None) -> Iterator[Run]:
     """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
 
     Args:
         settings: The settings of the run.
         evaluates: The factory run whose models this one measures.
+        estimates: The factory run that this one is a sample of.
 
     Raises:
         SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet; or the name is
@@ -157,8 +158,8 @@ def open_run(settings: FactorySettings, *, evaluates: str | None = None) -> Iter
     store.sweep()
     lock = store.root / "runs" / f"{settings.run}.lock"
     with locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
-        _refuse_other_kind(settings, evaluates)
-        book = RunBook(store.root, _begin_manifest(settings, evaluates))
+        _refuse_other_kind(settings, evaluates, estimates)
+        book = RunBook(store.root, _begin_manifest(settings, evaluates, estimates))
         run = Run(settings, store, book, listener=listener)
         try:
             yield run
@@ -199,13 +200,17 @@ def _require_keys(settings: FactorySettings) -> None:
             )
 
 
-def _refuse_other_kind(settings: FactorySettings, evaluates: str | None) -> None:
-    """An evaluation must not take the name of a factory run, nor the other way round."""
+def _refuse_other_kind(settings: FactorySettings, evaluates: str | None, estimates: str | None) -> None:
+    """An evaluation or a sample must not take the name of a factory run, nor the other way round."""
     if not manifest_path(settings.data_dir, settings.run).exists():
         return
-    there = load(settings.data_dir, settings.run).evaluates
-    if there != evaluates:
-        what = "a factory run" if there is None else f"an evaluation of run {there!r}"
+    there = load(settings.data_dir, settings.run)
+    if (there.evaluates, there.estimates) != (evaluates, estimates):
+        what = "a factory run"
+        if there.evaluates is not None:
+            what = f"an evaluation of run {there.evaluates!r}"
+        elif there.estimates is not None:
+            what = f"a sample of run {there.estimates!r}"
         raise SettingsError(
             f"{settings.run!r} is the name of {what} in {settings.data}.",
             safe="Nothing was started.",
@@ -213,12 +218,13 @@ def _refuse_other_kind(settings: FactorySettings, evaluates: str | None) -> None
         )
 
 
-def _begin_manifest(settings: FactorySettings, evaluates: str | None) -> Manifest:
+def _begin_manifest(settings: FactorySettings, evaluates: str | None, estimates: str | None) -> Manifest:
     """An empty manifest; an earlier run of the name gives way, its parts stay and are found again by their keys."""
     values = settings.model_dump(mode="json")
     return Manifest(
         run=settings.run,
         evaluates=evaluates,
+        estimates=estimates,
         settings=values,
         settings_hash=digest(values),
         started_at=datetime.now(UTC),

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
+from flows.terminal_accounts import say_cost, say_diversity, tabulate_accounts
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 
@@ -82,10 +83,15 @@ def show_summary(summary: RunSummary) -> None:
     if summary.unscored:
         out.print(f"[bold]Unscored[/]  {summary.unscored} judgments: their responses made no pairs")
     _show_calibration(summary)
-    cost = "unknown (no prices set)" if summary.cost is None else f"{summary.cost:.4f}"
+    if any(account.role == "user" for account in summary.accounts):
+        out.print(f"[bold]Diversity[/]  {say_diversity(summary.diversity)}")
+    if (accounts := tabulate_accounts(summary.accounts)) is not None:
+        out.print()
+        out.print(accounts)
+        out.print()
     out.print(
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache; the run's "
-        f"tokens: {summary.tokens_in} in, {summary.tokens_out} out; cost {cost}"
+        f"tokens: {summary.tokens_in} in, {summary.tokens_out} out; cost {say_cost(summary)}"
     )
     out.print(f"[bold]Time[/]   {summary.seconds:.1f} s")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from models.accounts import CallAccount
 from models.agreement import JudgeAgreement
 from models.base import Strict
+from models.diversity import Diversity
 
 NOISE_CASES = {
     1: "same score, nothing in common: no DPO pair",
@@ -50,7 +52,17 @@ class RunSummary(Strict):
     calls_cached: int = Field(description="LLM calls that the call cache answered.")
     tokens_in: int = Field(description="Prompt tokens of the run's calls.")
     tokens_out: int = Field(description="Completion tokens of the run's calls.")
-    cost: float | None = Field(description="Cost of the run's calls; null where a price is unknown.")
+    cost: float | None = Field(
+        description="What the answers of the run's calls cost when they were made; null where a price is unknown."
+    )
+    spent: float | None = Field(
+        default=None,
+        description="What the run has paid, over all times it was started; a call without a price counts nothing, and "
+        "null: none had one.",
+    )
+    accounts: list[CallAccount] = Field(default=[], description="The calls by stage and role.")
+    unpriced: list[str] = Field(default=[], description="Endpoints whose missing prices make the cost unknown.")
+    diversity: list[Diversity] = Field(default=[], description="How varied queries and responses are, by language.")
     exported: dict[str, dict[str, int]] = Field(description="Exported rows by format and split.")
     export_folder: str | None
     seconds: float

@@ -52,8 +52,8 @@ def build_catalog(root: Path) -> list[str]:
                 for manifest in runs:
                     db.execute(f"CREATE SCHEMA {_name(manifest.run)}")
                     _make_views(db, store, manifest, runs, warnings)
-                # an evaluation has no pairs to ask about
-                factory_runs = [manifest for manifest in runs if manifest.evaluates is None]
+                # an evaluation has no pairs to ask about, and a sample is not what its user wants to see
+                factory_runs = [manifest for manifest in runs if manifest.is_factory_run]
                 _make_main(db, store, factory_runs[-1] if factory_runs else None)
         except duckdb.Error as error:
             raise StorageError(

@@ -26,6 +26,9 @@ class Manifest(Strict):
     evaluates: str | None = Field(
         default=None, description="The run whose models this one measures; null: a factory run."
     )
+    estimates: str | None = Field(
+        default=None, description="The run that this one is a sample of (`rpo run --dry-run`); null: of none."
+    )
     settings_hash: str = Field(description="Hash of the settings.")
     settings: dict[str, Any] = Field(description="The settings, as JSON.")
     started_at: AwareDatetime = Field(description="When the run started.")
@@ -40,6 +43,11 @@ class Manifest(Strict):
         if run in RESERVED_RUNS:
             raise ValueError(f"a run cannot be called {run}: the catalog has a schema of that name already")
         return run
+
+    @property
+    def is_factory_run(self) -> bool:
+        """Whether it is a whole run of the factory: neither an evaluation nor a sample."""
+        return self.evaluates is None and self.estimates is None
 
     def parts_of(self, dataset: str) -> list[PartRef]:
         """The run's parts of one dataset, in the order they were added."""

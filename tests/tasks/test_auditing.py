@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.base import digest
 from models.records import Audit, Pair
 from models.settings import FactorySettings
 from storage.parts import PartStore
@@ -65,3 +66,15 @@ def test_without_a_judge_what_has_no_check_is_undecided(tmp_path: Path) -> None:
     audits = store.read(audit_pairs.fn(settings_of(tmp_path), pairs, responses, reversals), Audit)
     assert [audit.passed for audit in audits] == [False, False]
     assert all(audit.undecided for audit in audits)
+
+
+def test_a_batch_whose_dialogues_all_ended_at_once_has_nothing_to_audit(tmp_path: Path) -> None:
+    store, settings = PartStore(tmp_path), settings_of(tmp_path)
+    system = make_system(["sentence_count"])
+    responses, reversals = store_responses(store, [system], TEXTS), store_reversals(store, system)
+    unplayed = store.write("turns", digest("turns"), [], inputs=[store.upstream(responses, "systems")])
+    unanswered = store.write("responses", digest("responses"), [], inputs=[unplayed])
+    judgments = [judge_responses.fn(settings, ref) for ref in (responses, unanswered)]
+    pairs = build_pairs.fn(settings, [responses, unanswered], judgments, [reversals], [])
+    assert store.read(pairs, Pair)
+    assert store.read(audit_pairs.fn(settings, pairs, unanswered, reversals), Audit) == []

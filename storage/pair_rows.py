@@ -60,8 +60,6 @@ def read_pair_rows(store: PartStore, pairs: PartRef, responses: PartRef, reversa
         return
     place = {key: number for number, key in enumerate(turns)}
     dialogue_ids = sorted({dialogue for dialogue, _ in turns})
-    if not dialogue_ids:
-        return  # all dialogues of the part ended before their first turn; pyarrow's filter takes no empty list
     table = pq.read_table(store.path(pairs), filters=[("dialogue_id", "in", dialogue_ids)])
     found = sorted(
         from_table(Pair, table),

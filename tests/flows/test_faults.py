@@ -1,0 +1,218 @@
+"""Two hundred roles over a server that does everything wrong: the run finishes, and every failure is accounted for."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from models.base import Language
+from tests.flows.conftest import ROOT, Rpo, Scripted, start_scripted, stop
+from tests.scripted_text import write_phrase, write_sentence
+
+ROLES, TURNS, SAMPLES = 200, 5, 5
+
+FAULTS = {
+    "rate_limit": "rate_limit",
+    "internal": "server_error",
+    "slow": "timeout",
+    "drop": "connection",
+    "not_json": "malformed",
+    "malformed_json": "not_json",
+    "wrong_value_types": "wrong_schema",
+    "missing_ids": "unusable",
+    "extra_ids": "unusable",
+}
+"""What the server does wrong, each in 5 % of its answers, and what the factory calls it."""
+
+ATTEMPTS = ("rate_limit", "server_error", "timeout", "connection", "malformed")
+
+# three endpoints on one server, as their slots are held by what never comes; a call may fail for good
+SETTINGS = """
+run = "test"
+data = {data}
+batch_size = 100
+samples = {samples}
+max_failed_share = 0.5
+
+[seeds]
+roles = {roles}
+personas = {personas}
+max_personas = 20
+
+[dialogues]
+turns = {turns}
+reference_samples = 2
+
+[judging]
+votes = 1
+
+[pairs]
+max_per_turn = 2
+"""
+ENDPOINT = """
+[endpoints.{name}]
+base_url = "{base_url}"
+model = "{name}"
+max_concurrency = 96
+timeout_s = 6
+max_tries = 3
+"""
+PLAYERS = {"author": "pen", "user": "pen", "responder": "pen", "judge": "referee", "policy": "learner"}
+
+
+@pytest.fixture
+def faulty() -> Iterator[Scripted]:
+    """A server that is wrong in many ways; what is late never comes, so that a time-out is a time-out."""
+    faults = [option for fault in FAULTS for option in ("--fault", f"{fault}=0.05")]
+    server = start_scripted("--retry-after", "0.05", "--slow-ms", "3600000", *faults)
+    yield server
+    stop(server.process)
+
+
+def write_roles(path: Path, count: int) -> None:
+    """Role seeds that nobody has written, half of them in Chinese."""
+    lines = []
+    for number in range(count):
+        language: Language = get_args(Language)[number % 2]
+        rng, chinese = random.Random(number), language == "zh"
+        role = {
+            "role_id": f"{language}_{number}",
+            "language": language,
+            "name": f"{'馆长' if chinese else 'Keeper'} {number}",
+            "description": "".join(write_sentence(rng, chinese=chinese) for _ in range(4)),
+            "skills": [write_phrase(rng, chinese=chinese) for _ in range(3)],
+            "questions": [write_sentence(rng, chinese=chinese) + ("？" if chinese else "?") for _ in range(6)],
+        }
+        lines.append(json.dumps(role, ensure_ascii=False))
+    path.write_text("\n".join(lines), "utf-8")
+
+
+def write_settings(folder: Path, base_url: str) -> Path:
+    write_roles(folder / "roles.jsonl", ROLES)
+    text = SETTINGS.format(
+        data=json.dumps(str(folder / "data")),
+        roles=json.dumps(str(folder / "roles.jsonl")),
+        personas=json.dumps(str(ROOT / "seeds/personas.jsonl")),
+        samples=SAMPLES,
+        turns=TURNS,
+    )
+    text += "".join(ENDPOINT.format(name=name, base_url=base_url) for name in sorted(set(PLAYERS.values())))
+    for role, endpoint in PLAYERS.items():
+        text += f'\n[roles.{role}]\nendpoint = "{endpoint}"\nmax_tokens = 8192\n'
+    path = folder / "factory.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+class Ledger:
+    """What the tables of a run say, in SQL."""
+
+    def __init__(self, rpo: Rpo, data: Path) -> None:
+        self._rpo, self._data = rpo, data
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        return self._rpo.sql(self._data, statement)
+
+    def number(self, statement: str) -> int:
+        [row] = self.rows(statement)
+        return int(next(iter(row.values())) or 0)
+
+    def left_out(self, stage: str, what: str, *reasons: str) -> int:
+        """How many of ``what`` a stage left out, for these reasons or for any."""
+        because = f"and reason in ({', '.join(repr(reason) for reason in reasons)})" if reasons else ""
+        return self.number(
+            f"select sum(\"count\")::bigint from exclusions where stage = '{stage}' and what = '{what}' {because}"
+        )
+
+    def failures(self) -> dict[str, int]:
+        return {
+            row["kind"]: int(row["n"])
+            for row in self.rows('select kind, sum("count")::bigint n from failures group by 1')
+        }
+
+
+@pytest.mark.slow
+def test_every_failure_is_counted_and_nothing_is_lost(rpo: Rpo, faulty: Scripted, tmp_path: Path) -> None:
+    config = write_settings(tmp_path, faulty.base_url)
+    first = rpo.json("run", "--config", str(config))
+    ledger = Ledger(rpo, tmp_path / "data")
+    served = faulty.counts()
+    the_failures_are_those_of_the_server(ledger, served)
+    rows_in_are_rows_out(ledger)
+    assert first["pairs"] > 0 and sum(first["exported"]["trl"].values()) > 0
+
+    # what failed for good is asked again, and what was made from its absence; nothing that was completed
+    lost = ledger.number("select count(*) from llm_calls where error is not null")
+    assert lost > 0
+    for _ in range(5):
+        before = faulty.counts()
+        rpo.json("run", "--config", str(config))
+        if not ledger.number("select count(*) from llm_calls where error is not null"):
+            break
+    assert faulty.counts()["requests"] > before["requests"]
+    assert max(faulty.counts()["completed_calls"].values()) == 1
+    done = faulty.counts()["requests"]
+    last = rpo.json("run", "--config", str(config))
+    assert (faulty.counts()["requests"], last["calls_made"]) == (done, 0)
+    rows_in_are_rows_out(ledger)
+
+
+def the_failures_are_those_of_the_server(ledger: Ledger, served: dict[str, Any]) -> None:
+    expected = dict.fromkeys(FAULTS.values(), 0)
+    for fault, count in served["faults"].items():
+        expected[FAULTS[fault]] += count
+    # a machine so busy that an answer takes longer than the time-out: the server has seen the client go away
+    expected["timeout"] += served["given_up"]
+    assert set(served["faults"]) == set(FAULTS)
+    assert ledger.failures() == expected
+    # every call that was answered is a row, once
+    assert max(served["completed_calls"].values()) == 1
+    assert ledger.number("select count(*) from llm_calls where not cached and error is null") == served["samples"]
+    # what was given up is missing somewhere: counted by the attempt that was the last
+    attempts = ", ".join(repr(kind) for kind in ATTEMPTS)
+    assert ledger.number(f"select sum(lost)::bigint from failures where kind in ({attempts})") == ledger.number(
+        "select count(*) from llm_calls where error is not null"
+    )
+
+
+def rows_in_are_rows_out(ledger: Ledger) -> None:
+    roles = ledger.number("select count(*) from roles")
+    assert roles == ROLES == ledger.number("select count(*) from systems")
+    for made in ("systems", "users"):
+        by_catalogue = ledger.number(f"select count(*) from {made} where author = 'catalogue'")
+        assert by_catalogue == ledger.left_out(f"expand_{made}", "profiles")
+    # dialogues: all turns, or fewer and the reason
+    ended = ledger.number(f"select count(*) from (from turns select dialogue_id group by 1 having count(*) < {TURNS})")
+    never = ROLES - ledger.number("select count(distinct dialogue_id) from turns")
+    assert ended + never == ledger.left_out("play_dialogues", "dialogues")
+    # responses: K a turn
+    wanted = SAMPLES * ledger.number("select count(*) from turns")
+    sampled = ledger.number("select count(*) from responses where origin = 'sampled'")
+    assert sampled + ledger.left_out("sample_responses", "responses") == wanted
+    # judgments: one for each response and triggered constraint, and each of them has its reason
+    assert (
+        ledger.number(
+            "select count(*) from (select response_id, unnest(triggered_ids) constraint_id from responses "
+            "join turns using (dialogue_id, turn)) full join judgments using (response_id, constraint_id) "
+            "where reason is null or reason = ''"
+        )
+        == 0
+    )
+    assert ledger.number("select count(*) from judgments") == ledger.number(
+        "select sum(len(triggered_ids))::bigint from responses join turns using (dialogue_id, turn)"
+    )
+    assert ledger.number("select count(distinct response_id) from judgments where verdict = 'unscored'") == (
+        ledger.left_out("build_pairs", "responses", "unscored")
+    )
+    # reversals: of every constraint
+    constraints = ledger.number("select sum(len(constraints))::bigint from systems")
+    assert ledger.number("select count(*) from reversals") == constraints
+    assert ledger.number("select count(*) from reversals where not verified") == ledger.left_out(
+        "reverse_constraints", "constraints"
+    )
+    assert ledger.number("select count(*) from audits") == ledger.number("select count(*) from pairs") > 0

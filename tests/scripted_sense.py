@@ -74,7 +74,8 @@ def write_prose(rng: random.Random, chat: Chat) -> str:
     if "message" in fences and "openings" in fences:
         return f"{write_sentence(rng, chinese=chinese)} {fences['message']}"
     if "person" in fences and "assistant" in fences:
-        wanted = _QUOTED.findall(fences.get("bring-up", ""))
+        hints = fences.get("bring-up", "")
+        wanted = [*_QUOTED.findall(hints), *(["?"] if "question" in hints or "问号" in hints else [])]
         words = [write_sentence(rng, chinese=chinese), fences.get("idea", ""), *wanted]
         return " ".join(word for word in words if word)
     return write_text(rng, chinese=chinese)

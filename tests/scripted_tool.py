@@ -10,7 +10,7 @@ from typing import get_args
 from tests.scripted_faults import Fault
 from tests.scripted_server import Format, Script, ScriptedServer
 
-_ROLES = {"author": 4096, "user": 128, "responder": 512, "judge": 2048, "policy": 512}
+_ROLES = {"author": 4096, "user": 128, "responder": 512, "critic": 1024, "judge": 2048, "policy": 512}
 """Who can be sent here, and the tokens of an answer that are enough."""
 
 

@@ -195,13 +195,7 @@ def test_the_tool_prints_settings_and_what_was_asked() -> None:
     assert tool.returncode == 0
     settings = FactorySettings.model_validate(tomllib.loads(out))
     assert settings.endpoints["scripted"].base_url == f"http://127.0.0.1:{port}/v1"
-    assert {name for name, role in settings.roles if role is not None} == {
-        "author",
-        "user",
-        "responder",
-        "judge",
-        "policy",
-    }
+    assert all(role is not None for _, role in settings.roles)
     assert "1 requests" in err and "faults with an effect: 1 internal" in err
 
 

@@ -49,6 +49,8 @@ max_personas = 20
 [dialogues]
 turns = {turns}
 reference_samples = 2
+min_score = 0.4
+refinements = 1
 
 [judging]
 votes = 1
@@ -64,7 +66,14 @@ max_concurrency = 32
 timeout_s = 4
 max_tries = 4
 """
-PLAYERS = {"author": "pen", "user": "pen", "responder": "pen", "judge": "referee", "policy": "learner"}
+PLAYERS = {
+    "author": "pen",
+    "user": "pen",
+    "responder": "pen",
+    "critic": "pen",
+    "judge": "referee",
+    "policy": "learner",
+}
 """Who is asked where."""
 
 

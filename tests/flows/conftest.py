@@ -149,6 +149,7 @@ def start_scripted(*options: str, port: int | None = None) -> Scripted:
         [sys.executable, "-m", "tests.scripted_server", "--port", str(port), *options],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     wait_until(f"http://127.0.0.1:{port}/counts", 30)

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import aiohttp
 import pytest
@@ -27,7 +27,7 @@ from tasks.llm.answers import UnreadableAnswerError, read_answer, schema_text
 from tests.flows.conftest import ROOT, free_port, wait_until
 from tests.scripted_answers import write_answer
 from tests.scripted_chat import Chat
-from tests.scripted_faults import spoil_answer
+from tests.scripted_faults import Fault, spoil_answer
 from tests.scripted_server import Script, ScriptedServer
 from tests.scripted_tool import main
 
@@ -204,3 +204,8 @@ def test_the_tool_refuses_what_is_no_fault(option: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["--fault", option])
     assert "NAME=P" in capsys.readouterr().err
+
+
+def test_every_fault_is_documented() -> None:
+    page = (ROOT / "docs/trying-settings.md").read_text("utf-8")
+    assert [fault for fault in get_args(Fault) if f"`{fault}`" not in page] == []

@@ -45,6 +45,10 @@ def calls_of_this_process() -> tuple[int, int]:
         return _counted["made"], _counted["cached"]
 
 
+_UNWELL = "Run again when the endpoint is well, or retry this flow run in the Prefect UI."
+_TOO_LONG = "Serve the model with a larger context, or ask for less: fewer turns, a smaller max_tokens."
+
+
 class Batch:
     """What a stage works with: the settings, the parts, and the models."""
 
@@ -108,7 +112,7 @@ class Batch:
                 f"{len(self.lost)} of {len(self.calls)} calls of a batch failed, more than max_failed_share = "
                 f"{self.settings.max_failed_share:g}; the last to the {role}: {failed[-1].error}.",
                 safe="The completed calls are kept and will not be made again.",
-                next_step="Run again when the endpoint is well, or retry this flow run in the Prefect UI.",
+                next_step=_TOO_LONG if failed[-1].error_kind == "too_long" else _UNWELL,
             )
         for sample in failed:
             self.failures.lose(role, sample.model, str(sample.error_kind), str(sample.error))

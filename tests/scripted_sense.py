@@ -32,7 +32,7 @@ _WEIGHTS = {
     **{"exactly_one": 12, "both": 1, "neither": 1},
     **{"always": 5, "mention": 2, "question": 2, "situation": 1},
 }
-_VIOLATED_SHARE, _NOT_APPLICABLE_SHARE, _SLIP_SHARE = 0.3, 0.1, 0.01
+_VIOLATED_SHARE, _NOT_APPLICABLE_SHARE, _SLIP_SHARE = 0.3, 0.1, 0.002
 _CHECK_SHARE = 0.35
 
 
@@ -44,7 +44,7 @@ def choose(rng: random.Random, options: Sequence[Any]) -> Any:
 def judge(rng: random.Random, chat: Chat, id_: str) -> str:
     """The verdict on the demand with this id: of demand and response, whatever else stands in the prompt.
 
-    In one of a hundred the judge slips.
+    Once in a while the judge slips.
     """
     line = chat.line_of(id_).casefold()
     negations, demand = len(_OPPOSITE.findall(line)), _OPPOSITE.sub("", line)
@@ -74,7 +74,8 @@ def write_prose(rng: random.Random, chat: Chat) -> str:
     if "message" in fences and "openings" in fences:
         return f"{write_sentence(rng, chinese=chinese)} {fences['message']}"
     if "person" in fences and "assistant" in fences:
-        wanted = _QUOTED.findall(fences.get("bring-up", ""))
+        hints = fences.get("bring-up", "")
+        wanted = [*_QUOTED.findall(hints), *(["?"] if "question" in hints or "问号" in hints else [])]
         words = [write_sentence(rng, chinese=chinese), fences.get("idea", ""), *wanted]
         return " ".join(word for word in words if word)
     return write_text(rng, chinese=chinese)

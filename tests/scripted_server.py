@@ -70,7 +70,7 @@ class ScriptedServer:
         self.completed: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.arrivals: list[float] = []
-        self.in_flight = self.peak = self.requests = self.given_up = 0
+        self.in_flight = self.peak = self.requests = self.samples = self.given_up = 0
         self.bodies: deque[dict[str, Any]] = deque(maxlen=1000)
         self._first, self._texts = deque(self.script.first), deque(self.script.texts)
         self._loop = asyncio.new_event_loop()
@@ -131,6 +131,7 @@ class ScriptedServer:
             "peak": self.peak,
             "attempts": self.attempts,
             "completed_calls": self.completed,
+            "samples": self.samples,
             "faults": self.faults,
             "given_up": self.given_up,
         }
@@ -179,6 +180,7 @@ class ScriptedServer:
             self.faults[fault] += 1
         if is_answered(fault):
             self.completed[call] += 1
+            self.samples += n
         return web.json_response(answer)
 
     def _turn_away(self, model: object, asked: object, chat: Chat) -> web.Response | None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from typing import get_args
@@ -10,7 +11,7 @@ from typing import get_args
 from tests.scripted_faults import Fault
 from tests.scripted_server import Format, Script, ScriptedServer
 
-_ROLES = {"author": 4096, "user": 128, "responder": 512, "judge": 2048, "policy": 512}
+_ROLES = {"author": 4096, "user": 128, "responder": 512, "critic": 1024, "judge": 2048, "policy": 512}
 """Who can be sent here, and the tokens of an answer that are enough."""
 
 
@@ -28,7 +29,10 @@ def read_fault(option: str) -> tuple[Fault, float]:
 async def _run(server: ScriptedServer, shown: str) -> None:
     await server.start()
     print(shown.format(base_url=server.base_url), flush=True)
-    await asyncio.Event().wait()
+    stopped = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
+    await stopped.wait()
 
 
 def render_settings(model: str, key: bool) -> str:
@@ -88,5 +92,4 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> Non
         asyncio.run(_run(server, render_settings((*script.models, "scripted")[0], bool(script.key))))
     except OSError as error:
         parser.error(f"cannot listen on port {options.port}: {error.strerror}; --port 0 takes any free one")
-    except KeyboardInterrupt:
-        print(f"\n{render_summary(server)}", file=sys.stderr)
+    print(f"\n{render_summary(server)}", file=sys.stderr)

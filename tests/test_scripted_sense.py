@@ -14,7 +14,7 @@ from models.constraints import QueryMentions, QuerySituation, Trigger
 from models.constraints.proposals import read_check
 from models.records import Constraint, PersonaSeed, RoleSeed, SystemProfile
 from tasks.llm.answers import read_answer, schema_text
-from tasks.llm.prompts import judge, reversal, reversal_check, system_profile, user_profile
+from tasks.llm.prompts import critic, judge, reversal, reversal_check, system_profile, triggers, user_profile
 from tasks.llm.prompts.system_profile import WrittenProfile
 from tasks.llm.structured import Question
 from tasks.seeds import read_seeds, seed_path
@@ -58,6 +58,16 @@ def questions_in(language: Language, number: int) -> list[Question[Any]]:
             reversal.complain_about(constraint, language),
         ),
         Question(reversal_check.messages(constraint, "x", language), reversal_check.Exactness, reversal_check.complain),
+        Question(
+            triggers.messages(str(number), [SITUATIONS[language]], language),
+            triggers.GivenSituations,
+            triggers.complain_unless(1, language),
+        ),
+        Question(
+            critic.messages(profile(language), "?", str(number), [constraint], [demand("x")], (1, 1)),
+            critic.Rewrite,
+            critic.complain_about(str(number), 1, language),
+        ),
     ]
 
 

@@ -128,16 +128,17 @@ def ask_structured(batch: Batch, role: RoleName, questions: Sequence[Question[An
         samples, mode = _ask(batch, role, asked, round_)
         for ((place, _, _), votes), answers in zip(groups.items(), samples, strict=True):
             for vote, sample in zip(votes, answers, strict=True):
-                replies[place][vote] = _read(questions[place], sample, mode, round_)
-                _count_failure(batch, role, replies[place][vote])
+                replies[place][vote] = reply = _read(questions[place], sample, mode, round_)
+                _count_failure(batch, role, reply, made=not sample.cached)
     return [[reply for reply in given if reply is not None] for given in replies]
 
 
-def _count_failure(batch: Batch, role: RoleName, reply: Reply[Answer] | None) -> None:
-    """An unusable answer counts with the batch; the last one of a question is lost."""
-    if reply is None or reply.kind is None:
+def _count_failure(batch: Batch, role: RoleName, reply: Reply[Answer], *, made: bool) -> None:
+    """An unusable answer counts with the batch that it was made for; the last one of a question is lost to any."""
+    if reply.kind is None:
         return
-    batch.failures.count(role, reply.model, reply.kind, reply.why)
+    if made:
+        batch.failures.count(role, reply.model, reply.kind, reply.why)
     if reply.rounds == MAX_ROUNDS:
         batch.failures.lose(role, reply.model, reply.kind, reply.why)
 

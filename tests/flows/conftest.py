@@ -119,6 +119,14 @@ def rpo(prefect_env: dict[str, str], tmp_path: Path) -> Rpo:
     return Rpo(prefect_env, tmp_path)
 
 
+def one_message(stderr: str) -> str:
+    """The one error on a terminal; a traceback is not a message."""
+    assert "Traceback" not in stderr, stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
 @dataclass
 class Scripted:
     """A scripted model server in a process of its own."""
@@ -126,17 +134,22 @@ class Scripted:
     base_url: str
     process: subprocess.Popen[str]
 
+    @property
+    def port(self) -> int:
+        return int(self.base_url.rsplit(":", 1)[1].split("/")[0])
+
     def counts(self) -> dict[str, Any]:
         found: dict[str, Any] = get_json(self.base_url.removesuffix("/v1") + "/counts")
         return found
 
 
-def start_scripted(*options: str) -> Scripted:
-    port = free_port()
+def start_scripted(*options: str, port: int | None = None) -> Scripted:
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.scripted_server", "--port", str(port), *options],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     wait_until(f"http://127.0.0.1:{port}/counts", 30)

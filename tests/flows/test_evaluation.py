@@ -13,8 +13,7 @@ from flows.evaluation import held_out_settings
 from models.evaluation import EvaluationSettings
 from models.loading import validate_settings
 from storage.manifests import Manifest
-from tests.flows.conftest import Rpo, Scripted, settings_file
-from tests.flows.test_bad_input import one_message
+from tests.flows.conftest import Rpo, Scripted, one_message, settings_file
 
 TWO_MODELS = ("--model", "base", "--model", "mine=endpoint:other")
 SMALL = ("--systems", "3", "--samples", "2")

@@ -17,7 +17,7 @@ from models.errors import SettingsError
 from models.settings import Endpoint
 from tasks.llm.addresses import Address
 from tasks.llm.calls import Choice, Failure, read_choices
-from tasks.llm.failures import ATTEMPT_ERRORS, FailureReader, GaveUpError, TransientError
+from tasks.llm.failures import ATTEMPT_ERRORS, FailureReader, GaveUpError, TooLongError, TransientError
 from tasks.llm.limits import Limiter
 from tasks.llm.servers import ManagedServer
 
@@ -106,7 +106,7 @@ class EndpointClient:
             EndpointError: The server refuses in a way that asking again will not mend (``FormatRefusedError``: the
                 response format).
             ModelServerError: The managed server died once too often.
-            GaveUpError: ``max_tries`` attempts failed.
+            GaveUpError: ``max_tries`` attempts failed, or the prompt is too long for the model.
         """
         excused = 0
         sent = _Sent(role, body, ticket, [])
@@ -125,7 +125,7 @@ class EndpointClient:
             ):
                 with attempt:
                     return await self._attempt(sent)
-        except TransientError:
+        except (TransientError, TooLongError):
             raise GaveUpError(tuple(sent.failures)) from None
         raise AssertionError("unreachable: the loop returns or raises")
 
@@ -175,6 +175,8 @@ class EndpointClient:
             sent.failures.append(Failure(failure.kind, str(failure)))
             log.info("endpoint %s, attempt %d: %s", self.name, len(sent.failures), failure)
             failure = await self._look_after_server(failure, starts)
+        elif isinstance(failure, TooLongError):
+            sent.failures.append(Failure("too_long", str(failure)))
         raise failure.with_traceback(None) from None
 
     def _wait(self, state: RetryCallState) -> float:

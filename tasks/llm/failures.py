@@ -31,6 +31,9 @@ _UNKNOWN_FORMAT = re.compile(
     r"response_?format|json[_ ]?schema|json[_ ]object|structured[_ ]output|guided|grammar", re.IGNORECASE
 )
 
+# as OpenAI, vLLM and llama.cpp say it
+_TOO_LONG = re.compile(r"context[_ ](?:length|size|window)|exceed_context", re.IGNORECASE)
+
 
 class TransientError(Exception):
     """Worth asking again.
@@ -47,19 +50,24 @@ class TransientError(Exception):
         self.kind, self.wait_s, self.excused = kind, wait_s, excused or wait_s is not None
 
 
+class TooLongError(Exception):
+    """The prompt does not fit into the model's context: this request fails for good, and says nothing of others."""
+
+
 class FormatRefusedError(EndpointError):
     """The server does not know a response format, or not all of a schema; worth asking in another format."""
 
 
 class GaveUpError(Exception):
-    """All tries are used up; the request is recorded as failed and its batch goes on.
+    """All tries are used up, or there is no use in another; the request is recorded as failed and its batch goes on.
 
     Args:
         failures: Every attempt, in order.
     """
 
     def __init__(self, failures: tuple[Failure, ...]) -> None:
-        super().__init__(f"{failures[-1].why} (after {len(failures)} attempts)")
+        plural = "" if len(failures) == 1 else "s"
+        super().__init__(f"{failures[-1].why} (after {len(failures)} attempt{plural})")
         self.failures = failures
 
     @property
@@ -79,7 +87,7 @@ class FailureReader:
         self._name, self._endpoint = name, endpoint
         self.key = ""
 
-    def read(self, error: Exception, role: str, url: str) -> TransientError | EndpointError:
+    def read(self, error: Exception, role: str, url: str) -> TransientError | TooLongError | EndpointError:
         """The meaning of what an attempt at ``url`` raised (one of ``ATTEMPT_ERRORS``)."""
         if isinstance(error, MalformedAnswerError):
             return TransientError("malformed", f"malformed answer: {error}")
@@ -102,13 +110,20 @@ class FailureReader:
         why = f"no connection to endpoints.{self._name}{where}: {str(cause) or type(cause).__name__}"
         return TransientError("connection", self._redact(why))
 
-    def _read_status(self, error: openai.APIStatusError, role: str, url: str) -> TransientError | EndpointError:
+    def _read_status(
+        self, error: openai.APIStatusError, role: str, url: str
+    ) -> TransientError | TooLongError | EndpointError:
         status, said = error.status_code, self._redact(_said(error))
         out_of_quota = status == 402 or getattr(error, "code", None) == "insufficient_quota"
         if not out_of_quota and (status in _RETRIED or status >= 500):
             wait_s = retry_after(error.response.headers.get("retry-after")) if status in (429, 503) else None
             kind: FailureKind = "rate_limit" if status == 429 else "server_error"
             return TransientError(kind, f"the server says {status}: {said}", wait_s=wait_s)
+        context = f"endpoints.{self._name}.serve.context" if self._endpoint.serve else "the server's context length"
+        if status in (400, 413, 422) and _TOO_LONG.search(f"{error.body} {error.message}"):
+            return TooLongError(
+                f"the prompt is too long for {context} with roles.{role}.max_tokens: the server says {status}: {said}"
+            )
         unknown_format = status in (400, 422) and _UNKNOWN_FORMAT.search(f"{error.body} {error.message}")
         refusal = FormatRefusedError if unknown_format else EndpointError
         return refusal(
@@ -127,10 +142,9 @@ class FailureReader:
             return f"Check the key in the environment variable {variable} ({here}.api_key_env)."
         if status == 404:
             return f"Check {here}.model = {self._endpoint.model!r} and {here}.base_url = {url}."
-        context = f"{here}.serve.context" if self._endpoint.serve else "the server's context length"
         return (
-            f"Either the prompt is too long for {context} (with roles.{role}.max_tokens), or the server does not know "
-            f"a parameter: check roles.{role}.temperature, .top_p and {here}.samples_in_one_request."
+            f"The server does not know a parameter or its value: check roles.{role}.temperature, .top_p, .max_tokens "
+            f"and {here}.samples_in_one_request."
         )
 
     def _redact(self, text: str) -> str:

@@ -3,7 +3,6 @@ import json
 import logging
 import pickle
 import socket
-import time
 import traceback
 from collections import defaultdict
 from itertools import pairwise
@@ -93,21 +92,21 @@ def test_what_may_pass_is_tried_again(serve: Server, open_to: Opener, fault: str
 
 
 def test_a_slow_answer_is_given_up_and_asked_again(serve: Server, open_to: Opener) -> None:
-    server = serve(first=("slow",), slow_s=3)
-    [[sample]] = open_to(server.base_url, timeout_s=0.2).complete("policy", chats(1), stage="test")
+    server = serve(first=("slow",), slow_s=9)
+    [[sample]] = open_to(server.base_url, timeout_s=2).complete("policy", chats(1), stage="test")
     assert (sample.error, sample.tries) == (None, 2)
 
 
 @pytest.mark.parametrize("fault", [*TRANSIENT, "slow"])
 def test_a_batch_goes_on_without_the_calls_that_fail_for_good(serve: Server, open_to: Opener, fault: str) -> None:
-    server = serve(faults={fault: 0.4}, retry_after="", slow_s=3)
-    answers = open_to(server.base_url, max_tries=1, timeout_s=0.4).complete("policy", chats(20), stage="test")
+    server = serve(faults={fault: 0.4}, retry_after="", slow_s=9)
+    answers = open_to(server.base_url, max_tries=1, timeout_s=3).complete("policy", chats(20), stage="test")
     failed = [s for g in answers for s in g if s.error]
     assert 0 < len(failed) < 20
     assert all(s.text == "" and not s.cached for s in failed)
     # failures are not stored: they are asked for again, the others are not
     before = server.requests
-    open_to(server.base_url, max_tries=1, timeout_s=0.4).complete("policy", chats(20), stage="test")
+    open_to(server.base_url, max_tries=1, timeout_s=3).complete("policy", chats(20), stage="test")
     assert server.requests - before == len(failed)
 
 
@@ -176,7 +175,7 @@ def test_a_429_without_a_time_is_an_ordinary_failure(serve: Server, open_to: Ope
         ({"key": "other"}, {}, ["401", "endpoints.scripted.api_key_env", "NAME"]),
         ({"key": "other"}, {"api_key_env": "TEST_KEY"}, ["401", "variable TEST_KEY", "'policy'", "'scripted'"]),
         ({"models": ("else",)}, {}, ["404", "endpoints.scripted.model", "endpoints.scripted.base_url"]),
-        ({"faults": {"bad_request": 1.0}}, {}, ["400", "too long", "roles.policy.max_tokens"]),
+        ({"faults": {"bad_request": 1.0}}, {}, ["400", "parameter", "roles.policy.temperature"]),
         ({"faults": {"quota": 1.0}}, {"api_key_env": "TEST_KEY"}, ["quota", "balance", "TEST_KEY"]),
     ],
 )
@@ -194,6 +193,16 @@ def test_what_will_not_pass_fails_at_once(
         open_to(server.base_url, max_concurrency=2, **fields).complete("policy", chats(50), stage="test")
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert server.requests <= 4
+
+
+def test_a_prompt_that_is_too_long_fails_alone_and_at_once(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("ok", "too_long"))
+    answers = open_to(server.base_url, max_concurrency=1).complete("policy", chats(5), stage="test")
+    assert server.requests == 5
+    [lost] = [sample for [sample] in answers if sample.error]
+    assert (lost.error_kind, lost.tries) == ("too_long", 1)
+    assert lost.error is not None
+    assert all(words in lost.error for words in ("context length", "roles.policy.max_tokens", "400")), lost.error
 
 
 def test_what_was_completed_before_a_refusal_is_kept(serve: Server, open_to: Opener) -> None:
@@ -257,13 +266,3 @@ def test_our_account_at_openai_is_not_told_to_others(
     server = serve(key="none")
     [[sample]] = open_to(server.base_url).complete("policy", chats(1), stage="test")
     assert sample.error is None
-
-
-def test_speed(serve: Server, open_to: Opener) -> None:
-    server = serve(latency_s=0.1)
-    gateway = open_to(server.base_url, max_concurrency=64)
-    gateway.complete("policy", chats(1, start=9999), stage="test")
-    started = time.perf_counter()
-    gateway.complete("policy", chats(256), stage="test")
-    # the ideal is 0.4 s; the bound is for a loaded machine
-    assert time.perf_counter() - started < 3

@@ -33,13 +33,14 @@ from typing import Any
 
 from benchmarks.judge_server import CONSTRAINTS
 from benchmarks.prefect_server import prefect_server
+from flows.environment import prepare_environment
 from models.base import digest
 from models.records import Constraint, PartRef, Response, SystemProfile, Turn
 from models.settings import Endpoint, FactorySettings, Judging, Role, Roles
 from storage.parts import PartStore
 
 LATENCY_S = 1.0
-SAMPLES, BATCH = 5, 50
+SAMPLES, BATCH = 5, 100
 MIN_SHARE, MIN_FAULTY, MAX_CPU_MS, MAX_MB = 0.90, 0.80, 2.0, 200
 FAULTS = 0.05
 _SENTENCE = "The harbour opens at seven, and the ferry to the island leaves from the second pier every other hour. "
@@ -51,6 +52,7 @@ def settings_of(data: Path, port: int, slots: int) -> FactorySettings:
     return FactorySettings(
         run="bench",
         data=str(data),
+        batch_size=BATCH,
         endpoints={"judge": endpoint},
         roles=Roles(policy=Role(endpoint="judge"), judge=Role(endpoint="judge", temperature=0)),
         judging=Judging(calibration_share=0),
@@ -254,6 +256,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
+        prepare_environment(quiet=True)  # as the command `rpo` does
         settings = settings_of(given.root, given.port, given.slots[0])
         print(json.dumps(MEASURED[given.measure](settings, given.calls)))
         return

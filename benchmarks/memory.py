@@ -51,7 +51,7 @@ def settings_of(folder: Path, url: str) -> FactorySettings:
     """The factory with a policy and a judge at the scripted server."""
     role = Role(endpoint="scripted", max_tokens=200)
     return FactorySettings(
-        run="memory",
+        run="bench",
         data=str(folder / "data"),
         batch_size=BATCH,
         samples=4,

@@ -84,9 +84,14 @@ def load_trained(settings: EvaluationSettings) -> Manifest:
 
 
 def held_out_settings(settings: EvaluationSettings, trained: Manifest) -> FactorySettings:
-    """The settings of the factory run, for its held-out twin: other draws, the base model pinned as responder."""
+    """The settings of the factory run, for its held-out twin: other draws, the base model pinned as responder.
+
+    Every dialogue is played to its end, however well the base follows, so that all models are measured on all turns;
+    and nobody refines: a model is measured by its own answers.
+    """
     given = validate_settings(trained.settings, source=f"the manifest of run {trained.run}")
-    dialogues = given.dialogues.model_copy(update={"per_system": 1, "turns": settings.turns or given.dialogues.turns})
+    turns = settings.turns or given.dialogues.turns
+    dialogues = given.dialogues.model_copy(update={"per_system": 1, "turns": turns, "min_score": 0.0})
     return given.model_copy(
         update={
             "run": settings.evaluation,
@@ -95,6 +100,6 @@ def held_out_settings(settings: EvaluationSettings, trained: Manifest) -> Factor
             "samples": settings.samples or given.samples,
             "dialogues": dialogues,
             "endpoints": {**given.endpoints, **settings.endpoints},
-            "roles": given.roles.model_copy(update={"responder": given.role("responder")}),
+            "roles": given.roles.model_copy(update={"responder": given.role("responder"), "critic": None}),
         }
     )

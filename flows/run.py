@@ -175,11 +175,11 @@ def open_run(settings: FactorySettings, *, evaluates: str | None = None) -> Iter
 
 def _refuse_idle_roles(settings: FactorySettings) -> None:
     """A role that nobody asks would be a setting without effect, and an author without a judge one without pairs."""
-    if settings.roles.critic is not None:
+    if settings.roles.critic is not None and not (settings.dialogues.min_score and settings.dialogues.refinements):
         raise SettingsError(
-            "No stage asks the role critic yet.",
+            "roles.critic would never be asked: dialogues.min_score or dialogues.refinements is 0.",
             safe="Nothing was started.",
-            next_step="Remove roles.critic from the settings.",
+            next_step="Raise them, or remove roles.critic from the settings.",
         )
     if settings.roles.author is not None and settings.roles.judge is None:
         raise SettingsError(

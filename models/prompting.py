@@ -61,7 +61,10 @@ def render_system_prompt(system: SystemProfile, constraints: Iterable[Constraint
 
 
 def triggered_ids(constraints: Iterable[Constraint], query: str) -> list[str]:
-    """Ids of the constraints that a query triggers: those without a trigger and those whose trigger fires."""
+    """Ids of the constraints that a query triggers, as far as code can tell.
+
+    Those are the ones without a trigger and those whose trigger fires; a situation, which no code sees, always does.
+    """
     return [c.constraint_id for c in constraints if c.trigger is None or c.trigger.fires(query)]
 
 

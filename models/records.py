@@ -100,22 +100,37 @@ class Turn(Strict):
     query: str = Field(description="What the user says.")
     triggered_ids: list[str] = Field(description="Ids of the constraints that this query triggers.")
     reference: str = Field(description="The reference response; it continues the history.")
-    reference_score: float = Field(ge=0, le=1, description="Share of the triggered constraints that it follows.")
+    reference_score: float = Field(
+        ge=0, le=1, description="Share of the triggered constraints that it follows; 1 where none could be decided."
+    )
     reference_model: str = Field(description="The model that wrote the reference response.")
+    # parts that were written before there was a critic have neither
+    reference_origin: Origin = Field(
+        default="sampled", description="sampled from the responder, or refined by the critic."
+    )
+    repeats_opening: bool | None = Field(
+        default=None,
+        description="Whether the query begins like an earlier one of its dialogue, rephrased or not; null: not looked "
+        "at.",
+    )
 
 
 class Response(Strict):
-    """A policy response to a turn."""
+    """A response to a turn: the policy's, or a rewrite of its best one."""
 
     response_id: str = Field(description="Id of the response.")
     dialogue_id: str = Field(description="The dialogue.")
     turn: int = Field(ge=1, description="The turn that it answers.")
-    sample: int = Field(ge=0, description="Number of the sample, from 0.")
+    sample: int = Field(ge=0, description="Number of the sample, from 0; rewrites have the next numbers.")
     text: str = Field(description="The response.")
-    model: str = Field(description="The policy that wrote it.")
+    model: str = Field(description="Who wrote it: the policy, or the critic.")
     finish_reason: str = Field(description="Why the model stopped: stop, length, ...")
-    prompt_tokens: int = Field(ge=0, description="Tokens of the prompt, as the server counted them.")
-    completion_tokens: int = Field(ge=0, description="Tokens of the response, as the server counted them.")
+    prompt_tokens: int = Field(
+        ge=0, description="Tokens of the prompt, as the server counted them; 0 for a rewrite: see llm_calls."
+    )
+    completion_tokens: int = Field(
+        ge=0, description="Tokens of the response, as the server counted them; 0 for a rewrite: see llm_calls."
+    )
     origin: Origin = Field(description="sampled from the policy, or refined by the critic.")
 
 
@@ -246,11 +261,13 @@ class Exclusion(Strict):
 
     stage: str = Field(description="The stage that left it out.")
     reason: str = Field(
-        description="Why: unjudged, unscored, poor_judge, same_text, same_verdicts, irreversible, capped, ..."
+        description="Why: unjudged, unscored, poor_judge, same_text, same_verdicts, irreversible, capped, "
+        "below_min_score, failed, unreadable, ..."
     )
     what: str = Field(
         description="What was left out: responses, pairs; of what the author model wrote profiles (the seed stays), "
-        "constraints, checks (the constraint stays, for the judge)."
+        "constraints, checks (the constraint stays, for the judge); of self-play queries (the seed's question is "
+        "asked), situations (taken as not there), rewrites, dialogues (from the turn on at which they ended)."
     )
     count: int = Field(ge=0, description="How many.")
 

@@ -130,7 +130,9 @@ class Roles(Strict):
     )
     user: Role | None = Field(default=None, description="Simulates the user; empty: the questions of the seeds.")
     responder: Role | None = Field(default=None, description="Writes reference responses; empty: the policy does.")
-    critic: Role | None = Field(default=None, description="Improves responses; empty: nobody.")
+    critic: Role | None = Field(
+        default=None, description="Rewrites responses that score under dialogues.min_score; empty: nobody."
+    )
     judge: Role | None = Field(
         default=None, description="Judges what no check decides; empty: nobody. The paper judges at temperature 0."
     )
@@ -159,6 +161,16 @@ class Dialogues(Strict):
     per_system: int = Field(default=1, ge=1, description="Dialogues of a system profile.")
     turns: int = Field(default=5, ge=1, le=20, description="Turns of a dialogue.")
     reference_samples: int = Field(default=5, ge=1, le=64, description="Reference responses to choose the best from.")
+    min_score: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="Share of the triggered constraints that a reference response has to follow, or the dialogue ends "
+        "before it; with a critic, also the share under which a turn's responses are rewritten. 0: anything will do.",
+    )
+    refinements: int = Field(
+        default=3, ge=0, le=10, description="Rewrites by the critic of a response that scores under min_score, at most."
+    )
 
 
 class Judging(Strict):
@@ -196,6 +208,10 @@ class Pairs(Strict):
     min_margin: int = Field(default=1, ge=1, description="Smallest margin of a pair.")
     max_per_turn: int | None = Field(default=None, ge=1, description="Pairs of a turn at most; empty: all.")
     max_per_dialogue: int | None = Field(default=None, ge=1, description="Pairs of a dialogue at most; empty: all.")
+    refined: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="Responses that the critic rewrote: keep them, or drop them from the pairs and every export.",
+    )
 
 
 class Export(Strict):

@@ -1,6 +1,6 @@
 """The SQL of the pairs: from judgments to verdict vectors, from those to pairs.
 
-``judged``, ``responded``, ``reversed`` and ``authored`` are views of the parts; every table below is made
+``responded``, ``judged``, ``reversed`` and ``authored`` are views of the parts; every table below is made
 from the one before.
 """
 
@@ -21,10 +21,12 @@ SELECT * REPLACE (if({DISBELIEVED}, 'unscored', verdict) AS verdict) FROM all_ju
 # responses that are left out for this alone
 POOR_JUDGE = f"""
 SELECT count(*) FROM (
-    SELECT response_id FROM all_judged GROUP BY response_id
+    SELECT response_id FROM all_judged SEMI JOIN responded USING (response_id) GROUP BY response_id
     HAVING bool_or({DISBELIEVED}) AND NOT bool_or(verdict = 'unscored')
 )
 """
+
+AS_SAMPLED = "CREATE TEMP VIEW responded AS SELECT * FROM all_responded WHERE origin <> 'refined'"
 
 # Turns and dialogues by number, in the order of the output: two million responses carry eight bytes, not two strings
 TURNS = """

@@ -37,6 +37,7 @@ class PairCounts(Strict):
     """What became of the responses and of the directed pairs."""
 
     responses: int = Field(ge=0, description="Responses of the given parts.")
+    refined: int = Field(ge=0, description="Left out: responses that the critic rewrote, where they are dropped.")
     unjudged: int = Field(ge=0, description="Left out: responses without any judgment.")
     unscored: int = Field(ge=0, description="Left out: responses with an unscored verdict.")
     poor_judge: int = Field(ge=0, description="Left out: responses with a verdict of a judge that is not believed.")
@@ -102,7 +103,7 @@ def build_pairs(
         judgments: Judgments of the run.
         responses: The responses that they judge.
         reversals: Reversals of the run; None: every constraint can be reversed.
-        rules: Smallest margin and caps; None: every pair.
+        rules: Smallest margin, caps, and whether refined responses are dropped; None: every pair.
         distrust: Verdicts that are not to be believed; None: all are.
         memory_limit: What DuckDB may use before it spills to ``DATA/tmp``.
 
@@ -124,8 +125,11 @@ def build_pairs(
             db.execute("SET temp_directory = ?", [spill])
             # every order that matters is spelled out
             db.execute("SET preserve_insertion_order = false")
-            counts = _load(db, store, judgments, responses, reversals, distrust)
-            builder = _Builder(db, rules or Pairs(), counts)
+            rules = rules or Pairs()
+            refined = _load_responded(db, store, responses, rules)
+            counts = _load(db, store, judgments, reversals, distrust)
+            counts |= {"responses": counts["responses"] + refined, "refined": refined}
+            builder = _Builder(db, rules, counts)
             part = store.write_table("pairs", key, _one_ahead(builder.batches()), inputs=inputs)
             return BuiltPairs(part=part, counts=builder.counts())
     except duckdb.Error as error:
@@ -143,18 +147,27 @@ def build_pairs(
         ) from error
 
 
+def _load_responded(db: duckdb.DuckDBPyConnection, store: PartStore, responses: Sequence[PartRef], rules: Pairs) -> int:
+    """Make the view ``responded``; returns how many refined responses it leaves out."""
+    store.ensure_schemas()
+    if rules.refined == "keep":
+        _read(db, store, "responded", "responses", responses)
+        return 0
+    _read(db, store, "all_responded", "responses", responses)
+    db.execute(pair_sql.AS_SAMPLED)
+    (refined,) = _row(db, "SELECT count(*) FROM all_responded WHERE origin = 'refined'")
+    return refined
+
+
 def _load(
     db: duckdb.DuckDBPyConnection,
     store: PartStore,
     judgments: Sequence[PartRef],
-    responses: Sequence[PartRef],
     reversals: Sequence[PartRef] | None,
     distrust: Distrust | None,
 ) -> dict[str, int]:
-    """Fill ``numbered``, the usable responses cut into blocks, and count the others."""
-    store.ensure_schemas()
+    """Fill ``numbered``, the usable ones of ``responded``, cut into blocks, and count the others."""
     poor_judge = _load_judged(db, store, judgments, distrust)
-    _read(db, store, "responded", "responses", responses)
     reversible = "true"
     if reversals is not None:
         _read(db, store, "reversed", "reversals", reversals)

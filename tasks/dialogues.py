@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-from models.base import digest
-from models.prompting import history_messages, render_system_prompt, triggered_ids
+from models.prompting import history_messages, render_system_prompt
 from models.records import PartRef, SystemProfile, Turn, UserProfile
+from tasks.asking import ask_users
 from tasks.batch import Batch, stage_task
-from tasks.judging import decide, satisfaction
-from tasks.llm.calls import ChatRequest, ChatSample
-from tasks.llm.prompts import reference_response, user_query
-
-
-@dataclass
-class _Dialogue:
-    """A dialogue while it is played."""
-
-    dialogue_id: str
-    system: SystemProfile
-    user: UserProfile
-    questions: list[str]
-    turns: list[Turn] = field(default_factory=list)
+from tasks.llm.calls import ChatRequest
+from tasks.llm.prompts.reference_response import with_reminder
+from tasks.playing import Dialogue, going_on, open_dialogue
+from tasks.refining import refine
+from tasks.scoring import Asked, Draft, Scored, draft_from, pick_best, score
+from tasks.triggering import find_triggered
 
 
 @stage_task(produces="turns")
@@ -38,70 +28,63 @@ def play_dialogues(batch: Batch, systems: PartRef, users: list[PartRef], first: 
             dialogue does not depend on how work is cut into batches.
     """
     people = [user for part in users for user in batch.read(part, UserProfile)]
-    dialogues = [
-        _open_dialogue(batch, system, people, (first + place) * batch.settings.dialogues.per_system + number)
-        for place, system in enumerate(batch.read(systems, SystemProfile))
-        for number in range(batch.settings.dialogues.per_system)
-    ]
-    for number in range(1, batch.settings.dialogues.turns + 1):
-        _play_turn(batch, dialogues, number)
+    dialogues = []
+    for place, system in enumerate(batch.read(systems, SystemProfile), start=first):
+        for number in range(batch.settings.dialogues.per_system):
+            of_all = place * batch.settings.dialogues.per_system + number
+            dialogues.append(open_dialogue(batch, system, people[of_all % len(people)], of_all))
+    for _ in range(batch.settings.dialogues.turns):
+        ask_users(batch, going_on(dialogues))
+        find_triggered(batch, going_on(dialogues))
+        answer_with_references(batch, going_on(dialogues))
     for dialogue in dialogues:
         yield from dialogue.turns
 
 
-def _open_dialogue(batch: Batch, system: SystemProfile, people: list[UserProfile], place: int) -> _Dialogue:
-    user = people[place % len(people)]
-    rng = random.Random(digest([batch.settings.seed, system.role_id, place]))  # noqa: S311  (draws, not secrets)
-    questions: list[str] = []
-    while len(questions) < batch.settings.dialogues.turns:
-        questions += rng.sample(system.questions, k=len(system.questions))
-    space = " " if system.language == "en" else ""
-    questions[0] = rng.choice(user.openings) + space + questions[0]
-    return _Dialogue(batch.row_id(system.system_id, user.user_id, place), system, user, questions)
+def answer_with_references(batch: Batch, dialogues: Sequence[Dialogue]) -> None:
+    """Complete the turns: the best of some reminded responses, refined where it follows too little.
+
+    A dialogue ends before a turn for which no response is good enough.
+    """
+    requests = [_remind(batch, dialogue) for dialogue in dialogues]
+    drafts: dict[str, list[Draft]] = {}
+    for dialogue, samples in zip(dialogues, batch.ask("responder", requests), strict=True):
+        drafts[dialogue.dialogue_id] = draft_from(samples)
+        if not drafts[dialogue.dialogue_id]:
+            dialogue.end(batch, "failed")
+    answered = going_on(dialogues)
+    asked = [Asked(dialogue.system, dialogue.query, dialogue.triggered) for dialogue in answered]
+    of_each = [drafts[dialogue.dialogue_id] for dialogue in answered]
+    bests = [pick_best(scored) for scored in score(batch, list(zip(asked, of_each, strict=True)))]
+    rewrites = refine(batch, list(zip(asked, bests, strict=True)))
+    for dialogue, best, rewritten in zip(answered, bests, rewrites, strict=True):
+        reference = pick_best([best, *rewritten])
+        if reference.score < batch.settings.dialogues.min_score:
+            dialogue.end(batch, "below_min_score")
+        else:
+            dialogue.turns.append(_turn(dialogue, reference))
 
 
-def _play_turn(batch: Batch, dialogues: list[_Dialogue], number: int) -> None:
-    queries = _ask_users(batch, dialogues, number)
-    requests = []
-    for dialogue, query in zip(dialogues, queries, strict=True):
-        system = dialogue.system
-        triggered = triggered_ids(system.constraints, query)
-        reminded = reference_response.with_reminder(query, system, triggered)
-        messages = history_messages(render_system_prompt(system), dialogue.turns, reminded)
-        requests.append(ChatRequest(messages=messages, samples=batch.settings.dialogues.reference_samples))
-    answers = batch.ask("responder", requests)
-    for dialogue, query, samples in zip(dialogues, queries, answers, strict=True):
-        # the clean query, without the reminder, goes into the history
-        dialogue.turns.append(_best_turn(dialogue, number, query, samples))
+def _remind(batch: Batch, dialogue: Dialogue) -> ChatRequest:
+    """The request for reference responses: the triggered constraints are repeated after the query."""
+    system, triggered = dialogue.system, {item.constraint_id for item in dialogue.triggered}
+    reminded = with_reminder(dialogue.query, system, triggered)
+    messages = history_messages(render_system_prompt(system), dialogue.turns, reminded)
+    return ChatRequest(messages=messages, samples=batch.settings.dialogues.reference_samples)
 
 
-def _ask_users(batch: Batch, dialogues: list[_Dialogue], number: int) -> list[str]:
-    """What the users say: the questions of the seeds, or a model's where one plays the user."""
-    if batch.settings.roles.user is None:
-        return [dialogue.questions[number - 1] for dialogue in dialogues]
-    requests = [
-        ChatRequest(messages=user_query.messages(d.system, d.user, d.turns, d.questions[number - 1])) for d in dialogues
-    ]
-    answers = batch.ask("user", requests)
-    return [
-        user_query.parse(samples[0].text) or dialogue.questions[number - 1]
-        for dialogue, samples in zip(dialogues, answers, strict=True)
-    ]
-
-
-def _best_turn(dialogue: _Dialogue, number: int, query: str, samples: list[ChatSample]) -> Turn:
-    triggered = set(triggered_ids(dialogue.system.constraints, query))
-    constraints = [c for c in dialogue.system.constraints if c.constraint_id in triggered]
-    scores = [satisfaction([decide(c, sample.text, query) for c in constraints]) for sample in samples]
-    best = max(range(len(samples)), key=lambda index: (scores[index], -index))
+def _turn(dialogue: Dialogue, reference: Scored) -> Turn:
     return Turn(
         dialogue_id=dialogue.dialogue_id,
-        turn=number,
+        turn=dialogue.number,
         system_id=dialogue.system.system_id,
         user_id=dialogue.user.user_id,
-        query=query,
-        triggered_ids=[c.constraint_id for c in constraints],
-        reference=samples[best].text,
-        reference_score=scores[best],
-        reference_model=samples[best].model,
+        # the clean query, without the reminder, goes into the history
+        query=dialogue.query,
+        triggered_ids=[item.constraint_id for item in dialogue.triggered],
+        reference=reference.draft.text,
+        reference_score=reference.score,
+        reference_model=reference.draft.model,
+        reference_origin=reference.draft.origin,
+        repeats_opening=dialogue.repeats_opening,
     )

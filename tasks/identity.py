@@ -22,7 +22,18 @@ from typing import Any
 from models.base import digest
 from models.records import PartRef
 from models.settings import FactorySettings, RoleName
-from tasks.llm.prompts import judge, reversal, reversal_check, system_profile, user_profile
+from tasks.llm.prompts import (
+    critic,
+    judge,
+    reference_response,
+    rephrase,
+    reversal,
+    reversal_check,
+    system_profile,
+    triggers,
+    user_profile,
+    user_query,
+)
 
 # change it when a key's ingredients change; parts of older keys are then made again, calls are not
 KEY_VERSION = 1
@@ -60,13 +71,39 @@ def judging_identity(settings: FactorySettings) -> dict[str, Any]:
     return {"judge": who, "votes": settings.judging.votes, "prompt": judge.identity()}
 
 
+def refining_identity(settings: FactorySettings) -> dict[str, Any]:
+    """Who rewrites what scores too low, by which prompt, how often, and who scores; nothing without a critic."""
+    who = role_identity(settings, "critic")
+    if who is None:
+        return {}
+    rules = settings.dialogues
+    refining = {"critic": who, "prompt": critic.identity(), "rounds": rules.refinements, "min_score": rules.min_score}
+    return {"refining": refining, "judging": judging_identity(settings)}
+
+
+def playing_identity(settings: FactorySettings) -> dict[str, Any]:
+    """Who plays the dialogues and by which rules; a prompt only where somebody is asked by it."""
+    user = role_identity(settings, "user")
+    identity = {
+        "seed": settings.seed,
+        "dialogues": settings.dialogues.model_dump(exclude={"refinements"}),
+        "user": user and {**user, "prompts": [user_query.identity(), rephrase.identity()]},
+        "responder": role_identity(settings, "responder"),
+        "reminder": reference_response.identity(),
+        **refining_identity(settings),
+    }
+    if settings.roles.judge is not None:
+        identity |= {"judging": judging_identity(settings), "triggers": triggers.identity()}
+    return identity
+
+
 def pairing_identity(settings: FactorySettings) -> dict[str, Any]:
-    """The rules of pairs; those of the gate only where it is shut to anybody."""
+    """The rules of pairs; those that leave nothing out by default only where they do."""
     judging = settings.judging
-    if judging.min_kappa is None:
-        return settings.pairs.model_dump()
-    gate = {"min_kappa": judging.min_kappa, "min_calibrations": judging.min_calibrations}
-    return settings.pairs.model_dump() | gate
+    identity = settings.pairs.model_dump(exclude={"refined"} if settings.pairs.refined == "keep" else None)
+    if judging.min_kappa is not None:
+        identity |= {"min_kappa": judging.min_kappa, "min_calibrations": judging.min_calibrations}
+    return identity
 
 
 _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
@@ -81,16 +118,12 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
         "max_tokens": s.roles.policy.max_tokens,
     },
     "expand_users": lambda s: {"seed": s.seed, "author": author_identity(s, user_profile.identity())},
-    "play_dialogues": lambda s: {
-        "seed": s.seed,
-        "dialogues": s.dialogues.model_dump(),
-        "user": role_identity(s, "user"),
-        "responder": role_identity(s, "responder"),
-    },
+    "play_dialogues": playing_identity,
     "sample_responses": lambda s: {
         "seed": s.seed,
         "samples": s.samples,
         "policy": role_identity(s, "policy"),
+        **refining_identity(s),
     },
     "judge_responses": judging_identity,
     "calibrate_judge": lambda s: {**judging_identity(s), "share": s.judging.calibration_share},

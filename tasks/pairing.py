@@ -41,7 +41,11 @@ def build_pairs(
         distrust=distrust,
     )
     counts = built.counts.model_dump()
-    of_responses = _OF_RESPONSES if distrust is None else (*_OF_RESPONSES, "poor_judge")
+    of_responses = list(_OF_RESPONSES)
+    if distrust is not None:
+        of_responses.append("poor_judge")
+    if batch.settings.pairs.refined == "drop":
+        of_responses.append("refined")
     left_out = [
         Exclusion(stage=batch.stage, reason=reason, what=what, count=counts[reason])
         for what, reasons in (("responses", of_responses), ("pairs", _OF_PAIRS))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.records import Constraint, SystemProfile, Verdict, VoteSplit
 from tasks.batch import Batch
 from tasks.llm.prompts import judge
+from tasks.llm.prompts.ids import short_ids
 from tasks.llm.structured import Question, Reply, ask_structured
 
 _SHOWN = 300
@@ -64,7 +65,7 @@ def count_votes(constraints: int, replies: Sequence[Reply[judge.GivenVerdicts]])
     readable = [{item.id: item for item in reply.value.verdicts} for reply in replies if reply.value is not None]
     unreadable = [reply for reply in replies if reply.value is None]
     opinions = []
-    for short in judge.short_ids(constraints):
+    for short in short_ids(constraints):
         given = [vote[short] for vote in readable]
         counts = Counter(item.verdict for item in given)
         winner = next((verdict for verdict, count in counts.items() if 2 * count > len(replies)), None)

@@ -48,7 +48,8 @@ _GPU_FACTORY = FactorySettings(
     batch_size=50,
     seeds=Seeds(max_roles=24),
     constraints=Constraints(min_per_system=6, max_per_system=8),
-    dialogues=Dialogues(per_system=4, turns=3, reference_samples=5),
+    # every turn, good or bad: the arms are compared on the same responses
+    dialogues=Dialogues(per_system=4, turns=3, reference_samples=5, min_score=0),
     roles=Roles(policy=Role(endpoint="policy", max_tokens=512)),
     endpoints={"policy": Endpoint(model="policy", base_url="http://127.0.0.1:8000/v1")},
 )

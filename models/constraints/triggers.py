@@ -105,8 +105,9 @@ Situation = Annotated[
 class QuerySituation(BaseTrigger):
     """A situation in words, which no code can see in a query ("the user asks about money").
 
-    It may apply to any query, so it always fires: whether it does is for the judge to say, with ``not_applicable``.
-    A constraint with it therefore has no check, which would call a response violated where nothing was demanded. As a
+    Code cannot rule it out, so it always fires; where there is a judge model, that says whether a query brings it about
+    (``tasks.triggering``), and otherwise a verdict on the constraint may be ``not_applicable``.
+    A constraint with it has no check, which would call a response violated where nothing was demanded. As a
     trigger rather than a part of the constraint's text, it stays when the text is reversed.
     """
 

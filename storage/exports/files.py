@@ -99,12 +99,14 @@ def _write(
         ids.update(pq.read_table(store.path(turns), columns=["dialogue_id"])["dialogue_id"].to_pylist())
     held_out = validation_dialogues(ids, export.validation_share)
     judgments = {store.upstream(ref, "responses").key: ref for ref in manifest.parts_of("judgments")}
+    # runs of before there was a critic do not say
+    drops_refined = manifest.settings.get("pairs", {}).get("refined") == "drop"
     rows: dict[str, Counter[str]] = {name: Counter(dict.fromkeys(SPLITS, 0)) for name in export.formats}
     dropped = 0
     with ExitStack() as files:
         writers = _open(folder, export.formats, files)
         for audit_part in audits:
-            batch = _PartExport(store, audit_part, judgments, export)
+            batch = _PartExport(store, audit_part, judgments, export, drops_refined=drops_refined)
             dropped += batch.dropped
             for name in export.formats:
                 for row in batch.rows(name):
@@ -118,9 +120,21 @@ def _write(
 
 
 class _PartExport:
-    """The export rows of one responses part."""
+    """The export rows of one responses part.
 
-    def __init__(self, store: PartStore, audit_part: PartRef, judgments: dict[str, PartRef], export: Export) -> None:
+    A run that drops refined responses from its pairs drops them from SFT too: the baselines are made of the same
+    responses as the pairs, or a comparison with them would measure the critic.
+    """
+
+    def __init__(
+        self,
+        store: PartStore,
+        audit_part: PartRef,
+        judgments: dict[str, PartRef],
+        export: Export,
+        *,
+        drops_refined: bool,
+    ) -> None:
         inputs = {ref.dataset: ref for ref in store.inputs(audit_part)}
         responses = inputs["responses"]
         passed = {audit.pair_id for audit in store.read(audit_part, Audit) if audit.passed}
@@ -137,7 +151,7 @@ class _PartExport:
             if verdict.verdict == "unscored":
                 unscored.add(verdict.response_id)
         for response in store.read(responses, Response):
-            if response.response_id not in unscored:
+            if response.response_id not in unscored and not (drops_refined and response.origin == "refined"):
                 self.responses[response.dialogue_id, response.turn].append(response)
 
     def rows(self, name: ExportFormat) -> Iterator[ExportRow]:

@@ -168,6 +168,7 @@ max_roles = 5
 [dialogues]
 turns = 2
 reference_samples = 2
+min_score = 0
 
 [endpoints.scripted]
 base_url = "{base_url}"

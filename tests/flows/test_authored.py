@@ -1,4 +1,4 @@
-"""The whole factory with an author and a judge over a scripted model server."""
+"""The whole factory with a model in every role over a scripted model server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ max_tokens = 4096
 [roles.judge]
 endpoint = "scripted"
 max_tokens = 4096
+
+[roles.critic]
+endpoint = "scripted"
+max_tokens = 4096
+
+[roles.user]
+endpoint = "scripted"
 """
 
 
@@ -21,7 +28,7 @@ def test_authored_constraints_make_pairs_where_they_can_be_reversed(
     rpo: Rpo, scripted: Scripted, tmp_path: Path
 ) -> None:
     config = settings_file(tmp_path, scripted.base_url)
-    config.write_text(config.read_text() + ROLES)
+    config.write_text(config.read_text().replace("min_score = 0", "min_score = 0.6") + ROLES)
     first = rpo.json("run", "--config", str(config))
     data = tmp_path / "data"
     assert first["pairs"] > 0
@@ -43,7 +50,28 @@ def test_authored_constraints_make_pairs_where_they_can_be_reversed(
     )
     assert needed == [{"n": 0}]
 
+    [played] = rpo.sql(
+        data,
+        "select count(*) filter (reference_score < 0.6) poor, count(*) n, "
+        "(select sum(\"count\") from exclusions where what = 'dialogues') ended, "
+        "(select count(*) from responses where origin = 'refined') refined, "
+        "(select count(*) from responses where origin = 'sampled') sampled from turns",
+    )
+    assert played["poor"] == 0 and played["n"] == first["turns"] and played["sampled"] == 4 * first["turns"]
+    assert played["refined"] > 0
+    # of 10 dialogues of 2 turns
+    assert first["turns"] == 20 or played["ended"] > 0
+
     calls = scripted.counts()["requests"]
+    dropped = rpo.json("run", "--config", str(config), "--set", "pairs.refined=drop")
+    strangers = rpo.sql(
+        data,
+        "select count(*) n from pairs p join responses r on r.response_id in (p.chosen_id, p.rejected_id) "
+        "where r.origin = 'refined'",
+    )
+    assert 0 < dropped["pairs"] < first["pairs"] and strangers == [{"n": 0}]
+    for path in (data / "exports/test").rglob("*.jsonl"):
+        assert '"refined": true' not in path.read_text("utf-8"), path
     again = rpo.json("run", "--config", str(config))
     assert (again["calls_made"], again["pairs"]) == (0, first["pairs"])
     assert scripted.counts()["requests"] == calls

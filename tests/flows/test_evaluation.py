@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.evaluation import held_out_settings
+from models.evaluation import EvaluationSettings
+from models.loading import validate_settings
+from storage.manifests import Manifest
 from tests.flows.conftest import Rpo, Scripted, settings_file
 from tests.flows.test_bad_input import one_message
 
@@ -83,6 +88,23 @@ def test_evaluate_again_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path
     assert "--systems" in one_message(rpo("evaluate", "--systems", "0", code=2))
 
 
+def test_a_model_is_measured_by_its_own_answers_on_every_turn(tmp_path: Path) -> None:
+    trained = validate_settings(
+        {
+            "endpoints": {"a": {"model": "m", "base_url": "http://a/v1"}},
+            "roles": {name: {"endpoint": "a"} for name in ("policy", "judge", "critic", "user")},
+            "dialogues": {"min_score": 0.9, "turns": 3},
+        }
+    )
+    manifest = Manifest(
+        run="test", settings=trained.model_dump(mode="json"), settings_hash="", started_at=datetime.now(UTC),
+        finished_at=None, status="complete", parts=[], summary=None,
+    )  # fmt: skip
+    held_out = held_out_settings(EvaluationSettings(run="test", data=str(tmp_path)), manifest)
+    assert held_out.roles.critic is None and held_out.dialogues.min_score == 0
+    assert (held_out.roles.user, held_out.dialogues.turns) == (trained.roles.user, 3)
+
+
 def write_adapter(folder: Path) -> None:
     """A random adapter of the embedded model's q_proj, as PEFT writes one."""
     torch = pytest.importorskip("torch")
@@ -114,6 +136,7 @@ def test_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
         [dialogues]
         turns = 1
         reference_samples = 1
+        min_score = 0
         [roles.policy]
         max_tokens = 24
         """,

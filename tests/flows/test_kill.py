@@ -116,7 +116,8 @@ def test_killed_over_the_real_server(rpo: Rpo, tmp_path: Path) -> None:
         "roles.policy.max_tokens=24",
     ):
         options += ["--set", item]
-    options += ["--set", "dialogues.turns=2", "--set", "dialogues.reference_samples=2"]
+    for item in ("dialogues.turns=2", "dialogues.reference_samples=2", "dialogues.min_score=0"):
+        options += ["--set", item]
     rng = random.Random(5)
     stored: dict[str, str] = {}
     for _ in range(3):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.pair_loop import loop_pairs
 from models.base import digest
 from models.errors import StorageError
-from models.records import DATASETS, Judgment, Pair, PartRef, Response, Reversal
+from models.records import DATASETS, Judgment, Origin, Pair, PartRef, Response, Reversal
 from models.settings import Pairs
 from storage.pairs import BuiltPairs, build_pairs
 from storage.parts import PartStore
@@ -23,7 +23,15 @@ from storage.parts import PartStore
 VERDICTS = ["followed", "violated", "not_applicable", "unscored"]
 
 
-def response(response_id: str, *, text: str = "", dialogue: str = "d1", turn: int = 1, sample: int = 0) -> Response:
+def response(
+    response_id: str,
+    *,
+    text: str = "",
+    dialogue: str = "d1",
+    turn: int = 1,
+    sample: int = 0,
+    origin: Origin = "sampled",
+) -> Response:
     return Response(
         response_id=response_id,
         dialogue_id=dialogue,
@@ -34,7 +42,7 @@ def response(response_id: str, *, text: str = "", dialogue: str = "d1", turn: in
         finish_reason="stop",
         prompt_tokens=1,
         completion_tokens=1,
-        origin="sampled",
+        origin=origin,
     )
 
 
@@ -253,6 +261,7 @@ def runs(draw: st.DrawFn) -> tuple[list[Response], list[Judgment]]:
                     turn=turn,
                     # a refined response shares its number with the sample that it refines
                     sample=draw(st.integers(0, 5)),
+                    origin=draw(st.sampled_from(["sampled", "refined"])),
                 )
                 responses.append(each)
                 judgments += judge(each, "".join(draw(st.sampled_from("ffffvvvvnu-")) for _ in range(width)))
@@ -262,7 +271,12 @@ def runs(draw: st.DrawFn) -> tuple[list[Response], list[Judgment]]:
 @st.composite
 def rule_sets(draw: st.DrawFn) -> Pairs:
     cap = st.none() | st.integers(1, 6)
-    return Pairs(min_margin=draw(st.integers(1, 3)), max_per_turn=draw(cap), max_per_dialogue=draw(cap))
+    return Pairs(
+        min_margin=draw(st.integers(1, 3)),
+        max_per_turn=draw(cap),
+        max_per_dialogue=draw(cap),
+        refined=draw(st.sampled_from(["keep", "drop"])),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -289,9 +303,10 @@ def test_sql_equals_the_plain_loop(
         if small_blocks:
             patch.setattr("storage.pairs._BLOCK_PAIRS", 5)
         built = bench.build(responses, judgments, rules=rules, reversals=reversals, batch=20)
+    given_to = [row for row in responses if rules.refined == "keep" or row.origin == "sampled"]
     expected, counts = loop_pairs(
         [row.model_dump() for row in judgments],
-        [row.model_dump() for row in responses],
+        [row.model_dump() for row in given_to],
         rules=rules,
         reversible=None if reversals is None else {row.constraint_id for row in reversals if row.verified},
     )
@@ -299,5 +314,6 @@ def test_sql_equals_the_plain_loop(
     left_out = ["unjudged", "unscored", "contradicted", "same_text", "same_verdicts"]
     left_out += ["below_margin", "irreversible", "capped"]
     assert {name: getattr(built.counts, name) for name in left_out} == {name: counts[name] for name in left_out}
+    assert (built.counts.responses, built.counts.refined) == (len(responses), len(responses) - len(given_to))
     assert built.counts.turns_with_pairs == len({(row["dialogue_id"], row["turn"]) for row in expected})
     assert sum(built.counts.by_margin.values()) == sum(built.counts.by_noise_case.values()) == len(expected)

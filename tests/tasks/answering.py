@@ -1,11 +1,11 @@
-"""A model server whose answers a test writes: a function from the wanted schema's name and the prompt to a text."""
+"""A model server whose answers a test writes: a function from what is wanted and the prompt to a text."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ from models.loading import validate_settings
 from models.settings import FactorySettings
 from tasks.llm.gateway import close_gateway
 
-Reply = Callable[[str, str], str]
-"""Answers a schema's name and the last message of a chat."""
+Reply = Callable[[str, str], str | Sequence[str] | None]
+"""Answers a schema's name (for free text, the model's) and the last message of a chat; a text, or one for each of the
+samples that are asked for; None: the server fails."""
 
 
 @dataclass
@@ -27,14 +28,29 @@ class AnsweringServer:
 
     reply: Reply
     asked: list[tuple[str, str]] = field(default_factory=list)
+    chats: list[list[dict[str, str]]] = field(default_factory=list)
     port: int = 0
 
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.json()
-        name, prompt = body["response_format"]["json_schema"]["name"], body["messages"][-1]["content"]
+        wanted = body.get("response_format")
+        name = wanted["json_schema"]["name"] if wanted else body["model"]
+        prompt, count = body["messages"][-1]["content"], body.get("n") or 1
         self.asked.append((name, prompt))
-        choice = {"message": {"role": "assistant", "content": self.reply(name, prompt)}, "finish_reason": "stop"}
-        return web.json_response({"choices": [{"index": index} | choice for index in range(body.get("n") or 1)]})
+        self.chats.append(body["messages"])
+        said = self.reply(name, prompt)
+        if said is None:
+            return web.json_response({"error": {"message": "no"}}, status=500)
+        texts = [said] * count if isinstance(said, str) else said[:count]
+        choices = [
+            {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            for index, text in enumerate(texts)
+        ]
+        return web.json_response({"choices": choices})
+
+    def prompts(self, name: str) -> list[str]:
+        """What was asked under a name."""
+        return [prompt for asked, prompt in self.asked if asked == name]
 
     async def listen(self) -> web.AppRunner:
         app = web.Application()

@@ -11,6 +11,7 @@ from tenacity import wait_none
 from tasks.llm import endpoint
 from tasks.llm.gateway import close_gateway
 from tests.scripted_server import Script, ScriptedServer
+from tests.tasks.answering import Start, answering
 
 Serve = Callable[..., ScriptedServer]
 
@@ -18,6 +19,12 @@ Serve = Callable[..., ScriptedServer]
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "BACKOFF", wait_none())
+
+
+@pytest.fixture
+def answer_with() -> Iterator[Start]:
+    with answering() as start:
+        yield start
 
 
 @pytest.fixture

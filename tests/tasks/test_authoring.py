@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,7 @@ from tasks.llm.gateway import close_gateway
 from tasks.reversal import reverse_constraints
 from tasks.seeds import read_seeds, seed_path
 from tests.scripted_server import Script, ScriptedServer
-from tests.tasks.answering import Start, answering, as_json
-
-
-@pytest.fixture
-def answer_with() -> Iterator[Start]:
-    with answering() as start:
-        yield start
-
+from tests.tasks.answering import Start, as_json
 
 SENTENCES: dict[Language, list[str]] = {
     "en": ["It has run a small shop by the harbour for years.", "It knows every knot.", "It answers in plain words."]

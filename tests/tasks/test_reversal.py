@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,7 @@ from models.records import Constraint, Exclusion, Reversal, SystemProfile
 from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.reversal import MAX_TRIES, reverse_constraints
-from tests.tasks.answering import Start, answering, as_json
-
-
-@pytest.fixture
-def answer_with() -> Iterator[Start]:
-    with answering() as start:
-        yield start
+from tests.tasks.answering import Start, as_json
 
 
 def constraints(language: Language) -> list[Constraint]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -12,12 +11,10 @@ from models.base import Language, Strict, digest
 from models.prompting import ChatMessage, constraint_line, render_system_prompt
 from models.records import Constraint, SystemProfile
 from tasks.llm.prompts.fence import fence, on_one_line
+from tasks.llm.prompts.ids import FAULTS, find_faults, short_ids
 
 VERSION = 1
 """Goes up when the reply model or the way the material is laid out changes; the wording is hashed by itself."""
-
-_SHOWN, _MOST_SHOWN = 20, 63
-"""Characters of an id, and how many ids, that a complaint repeats."""
 
 Given = Literal["followed", "violated", "not_applicable"]
 """The verdicts that a judge may give."""
@@ -86,20 +83,11 @@ _COMPLAINT: dict[Language, str] = {
     "en": "Each of {ids} needs exactly one verdict. {faults}.",
     "zh": "{ids} 中的每个编号都必须有且只有一个结论。{faults}。",
 }
-_FAULTS: dict[Language, dict[str, str]] = {
-    "en": {"missing": "Missing", "unknown": "not asked for", "repeated": "given more than once"},
-    "zh": {"missing": "缺少", "unknown": "未要求", "repeated": "重复"},
-}
 
 
 def identity() -> str:
     """Hash of the version and the wording: it belongs to the part key of what a judge decides."""
-    return digest([VERSION, _INSTRUCTION, _REQUEST, _COMPLAINT, _FAULTS])
-
-
-def short_ids(count: int) -> list[str]:
-    """The ids that constraints have in a prompt: c1, c2, ... A model copies these without a slip."""
-    return [f"c{number}" for number in range(1, count + 1)]
+    return digest([VERSION, _INSTRUCTION, _REQUEST, _COMPLAINT, FAULTS])
 
 
 def messages(system: SystemProfile, query: str, response: str, constraints: Sequence[Constraint]) -> list[ChatMessage]:
@@ -133,21 +121,9 @@ def messages(system: SystemProfile, query: str, response: str, constraints: Sequ
 
 def complain_unless(count: int, language: Language) -> Callable[[GivenVerdicts], str | None]:
     """A complaint about an answer that does not give each of ``count`` ids exactly one verdict; None: it does."""
-    asked = short_ids(count)
 
     def complain(answer: GivenVerdicts) -> str | None:
-        given = Counter(item.id for item in answer.verdicts)
-        found = {
-            "missing": [short for short in asked if short not in given],
-            "unknown": [short for short in given if short not in asked],
-            "repeated": [short for short, times in given.items() if times > 1],
-        }
-        faults = [f"{_FAULTS[language][what]}: {_show(ids)}" for what, ids in found.items() if ids]
-        return _COMPLAINT[language].format(ids=", ".join(asked), faults="; ".join(faults)) if faults else None
+        faults = find_faults([item.id for item in answer.verdicts], count, language)
+        return faults and _COMPLAINT[language].format(ids=", ".join(short_ids(count)), faults=faults)
 
     return complain
-
-
-def _show(ids: Sequence[str]) -> str:
-    """Some ids, short: those that were not asked for are the model's own text, and go into its next prompt."""
-    return ", ".join(on_one_line(short)[:_SHOWN] for short in ids[:_MOST_SHOWN])

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from models.base import Language
+from models.base import Language, digest
 from models.prompting import constraint_line
 from models.records import SystemProfile
+
+VERSION = 1
+"""Goes up when the way the reminder is laid out changes; the wording is hashed by itself."""
 
 _REMINDER: dict[Language, str] = {
     "en": "{query}\n\n(While answering, keep to all of these:\n{constraints})",
     "zh": "{query}\n\n（回答时请遵守以下全部要求：\n{constraints}）",
 }
+
+
+def identity() -> str:
+    """Hash of the version and the wording: it belongs to the part key of the turns."""
+    return digest([VERSION, _REMINDER])
 
 
 def with_reminder(query: str, system: SystemProfile, triggered: Collection[str]) -> str:

@@ -51,7 +51,7 @@ def _check_environment() -> Iterator[Finding]:
         what=f"Python {version}",
         fix="" if sys.version_info >= (3, 11) else "Use 3.11 or newer.",
     )
-    for name in ("prefect", "fastapi", "duckdb", "pyarrow", "openai", "pydantic"):
+    for name in ("prefect", "fastapi", "duckdb", "pyarrow", "aiohttp", "pydantic"):
         try:
             yield Finding(ok=True, what=f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

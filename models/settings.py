@@ -230,8 +230,8 @@ class Export(Strict):
 EMBEDDED = Endpoint(model="smollm2-135m-instruct-q4_1", max_concurrency=8, serve=Serve(), timeout_s=600)
 
 
-# schemas that every DuckDB database has; `main` shows the newest run
-RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system"})
+# schemas and databases that every DuckDB connection of ours has; `main` shows the newest run
+RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "catalog"})
 
 
 class FactorySettings(Strict):

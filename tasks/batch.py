@@ -6,9 +6,11 @@ from a ``Batch`` and its inputs to records.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from prefect import Task, task
@@ -47,6 +49,38 @@ def calls_of_this_process() -> tuple[int, int]:
 
 _UNWELL = "Run again when the endpoint is well, or retry this flow run in the Prefect UI."
 _TOO_LONG = "Serve the model with a larger context, or ask for less: fewer turns, a smaller max_tokens."
+
+
+class _Places:
+    """How many batches of one stage are at work in this process: those that wait hold a thread and no rows."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = 0
+
+    @contextmanager
+    def place(self, of: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < of)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= 1
+                self._changed.notify()
+
+
+def batches_at_once(settings: FactorySettings) -> int:
+    """Batches of a stage that hold rows at a time; more would only wait for the same endpoint, with all their rows.
+
+    A row makes a call or more, so two fillings of the busiest endpoint keep it full while batches end (their last
+    calls trickle) and others begin (they read and hash first). Each stage counts for itself: where two ask different
+    endpoints, neither holds up the other. A batch that waits for a call of another one (the same question) cannot wait
+    for ever: who makes the call is at work.
+    """
+    slots = max(endpoint.max_concurrency * max(1, len(endpoint.base_urls)) for endpoint in settings.endpoints.values())
+    return 1 + math.ceil(2 * slots / settings.batch_size)
 
 
 class Batch:
@@ -179,6 +213,7 @@ def stage_task(
 
     def wrap(function: Callable[..., Rows | PartRef]) -> Task[..., PartRef]:
         stage = function.__name__
+        places = _Places()
 
         def find(store: PartStore, key: str) -> PartRef | None:
             complete = all(store.find(dataset, key) for dataset in also)
@@ -200,8 +235,10 @@ def stage_task(
         def run(settings: FactorySettings, *inputs: Any) -> PartRef:
             key = key_of(settings, inputs)
             batch = Batch(stage, settings, key, version=version)
-            part = find(batch.store, key)
-            return part or _make(batch, produces, _references(inputs), function(batch, *inputs))
+            if part := find(batch.store, key):
+                return part
+            with places.place(of=batches_at_once(settings)):
+                return _make(batch, produces, _references(inputs), function(batch, *inputs))
 
         run.__name__ = run.__qualname__ = stage
         run.__doc__ = function.__doc__

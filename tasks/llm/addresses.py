@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-import openai
+import aiohttp
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class Address:
         self.url, self.bound = url, bound
         self.taken = 0
         self.last_turn = 0
-        self.client: openai.AsyncOpenAI | None = None
-        self.client_url = ""
+        self.session: aiohttp.ClientSession | None = None
+        self.session_url = ""
         self._failed_in_a_row = 0
         self._paused_until = 0.0
         self._rest_s, self._rests_until = 0.0, 0.0

@@ -9,8 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
-import openai
+import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from models.errors import SettingsError
@@ -18,6 +17,7 @@ from models.settings import Endpoint
 from tasks.llm.addresses import Address
 from tasks.llm.calls import Choice, Failure, read_choices
 from tasks.llm.failures import ATTEMPT_ERRORS, FailureReader, GaveUpError, TooLongError, TransientError
+from tasks.llm.http import open_session, post_json
 from tasks.llm.limits import Limiter
 from tasks.llm.servers import ManagedServer
 
@@ -154,9 +154,8 @@ class EndpointClient:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.endpoint.timeout_s):
-                    # the generic call: building and validating the typed answer costs as much as all the rest
-                    client = await self._open_client(address)
-                    answer = await client.post("/chat/completions", body=sent.body, cast_to=object)
+                    session = await self._open_session(address)
+                    answer = await post_json(session, f"{address.url.rstrip('/')}/chat/completions", sent.body)
                 choices = read_choices(answer, sent.body["n"], sent.body["max_tokens"])
             except ATTEMPT_ERRORS as error:
                 sent.ticket.in_flight = False
@@ -196,26 +195,14 @@ class EndpointClient:
         restarted = self._server.starts != starts
         return TransientError(failure.kind, str(failure), wait_s=failure.wait_s, excused=restarted)
 
-    async def _open_client(self, address: Address) -> openai.AsyncOpenAI:
-        if address.client_url != address.url:
+    async def _open_session(self, address: Address) -> aiohttp.ClientSession:
+        if address.session_url != address.url:
             # a restarted server has another port
             await _hang_up(address)
-        if address.client is None:
-            address.client_url = address.url
-            bound, timeout = address.bound, self.endpoint.timeout_s
-            address.client = openai.AsyncOpenAI(
-                base_url=address.url,
-                # never empty: the library would look for OPENAI_API_KEY and send it to this server
-                api_key=self._reader.key or "none",
-                max_retries=0,
-                timeout=timeout,
-                http_client=openai.DefaultAioHttpClient(
-                    timeout=timeout,
-                    limits=httpx2.Limits(max_connections=bound, max_keepalive_connections=bound),
-                    trust_env=self._server is None,  # no proxy between us and our own child
-                ),
-            )
-        return address.client
+        if address.session is None:
+            address.session_url = address.url
+            address.session = open_session(self._reader.key, address.bound, local=self._server is not None)
+        return address.session
 
 
 @dataclass(slots=True)
@@ -230,6 +217,6 @@ class _Sent:
 
 
 async def _hang_up(address: Address) -> None:
-    client, address.client = address.client, None
-    if client is not None:
-        await client.close()
+    session, address.session = address.session, None
+    if session is not None:
+        await session.close()

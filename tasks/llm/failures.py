@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import json
 import re
 
 import aiohttp
-import httpx2
-import openai
 
 from models.errors import EndpointError
 from models.settings import Endpoint
 from tasks.llm.calls import Failure, FailureKind, MalformedAnswerError
+from tasks.llm.http import StatusError
 from tasks.llm.limits import retry_after
 
 ATTEMPT_ERRORS = (
     MalformedAnswerError,
-    openai.OpenAIError,
-    httpx2.HTTPError,
+    StatusError,
     aiohttp.ClientError,
     OSError,  # TimeoutError is one
     ValueError,  # an answer that is not JSON
@@ -91,7 +89,7 @@ class FailureReader:
         """The meaning of what an attempt at ``url`` raised (one of ``ATTEMPT_ERRORS``)."""
         if isinstance(error, MalformedAnswerError):
             return TransientError("malformed", f"malformed answer: {error}")
-        if isinstance(error, openai.APIStatusError):
+        if isinstance(error, StatusError):
             return self._read_status(error, role, url)
         if isinstance(error, ValueError):
             why = self._redact(f"malformed answer: {type(error).__name__}: {error}"[:_QUOTED])
@@ -99,32 +97,27 @@ class FailureReader:
         return self._read_silence(error, url)
 
     def _read_silence(self, error: BaseException, url: str) -> TransientError:
-        # the transport reports a refused or dropped connection as a time-out as well: the innermost error is right
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, TimeoutError | asyncio.CancelledError):  # a time-out cancels what it ends
+        if isinstance(error, TimeoutError):
             why = f"no answer within endpoints.{self._name}.timeout_s = {self._endpoint.timeout_s:g}"
             return TransientError("timeout", why)
         where = ".serve" if self._endpoint.serve is not None else f".base_url = {url}"
-        why = f"no connection to endpoints.{self._name}{where}: {str(cause) or type(cause).__name__}"
+        why = f"no connection to endpoints.{self._name}{where}: {str(error) or type(error).__name__}"
         return TransientError("connection", self._redact(why))
 
-    def _read_status(
-        self, error: openai.APIStatusError, role: str, url: str
-    ) -> TransientError | TooLongError | EndpointError:
-        status, said = error.status_code, self._redact(_said(error))
-        out_of_quota = status == 402 or getattr(error, "code", None) == "insufficient_quota"
+    def _read_status(self, error: StatusError, role: str, url: str) -> TransientError | TooLongError | EndpointError:
+        status, (said, code) = error.status, _read_body(error.body)
+        said = self._redact(said)
+        out_of_quota = status == 402 or code == "insufficient_quota"
         if not out_of_quota and (status in _RETRIED or status >= 500):
-            wait_s = retry_after(error.response.headers.get("retry-after")) if status in (429, 503) else None
+            wait_s = retry_after(error.retry_after) if status in (429, 503) else None
             kind: FailureKind = "rate_limit" if status == 429 else "server_error"
             return TransientError(kind, f"the server says {status}: {said}", wait_s=wait_s)
         context = f"endpoints.{self._name}.serve.context" if self._endpoint.serve else "the server's context length"
-        if status in (400, 413, 422) and _TOO_LONG.search(f"{error.body} {error.message}"):
+        if status in (400, 413, 422) and _TOO_LONG.search(error.body):
             return TooLongError(
                 f"the prompt is too long for {context} with roles.{role}.max_tokens: the server says {status}: {said}"
             )
-        unknown_format = status in (400, 422) and _UNKNOWN_FORMAT.search(f"{error.body} {error.message}")
+        unknown_format = status in (400, 422) and _UNKNOWN_FORMAT.search(error.body)
         refusal = FormatRefusedError if unknown_format else EndpointError
         return refusal(
             f"Endpoint {self._name!r} refuses a request of role {role!r} with {status}: {said}.",
@@ -151,8 +144,14 @@ class FailureReader:
         return text.replace(self.key, "***") if self.key else text
 
 
-def _said(error: openai.APIStatusError) -> str:
-    said: object = error.body
-    with contextlib.suppress(AttributeError):
-        said = said.get("message", said)  # type: ignore[attr-defined]
-    return " ".join(str(said or error.message).split())[:_QUOTED].rstrip(".")
+def _read_body(body: str) -> tuple[str, object]:
+    """What the body of a refusal says, on one line, and its code."""
+    said: object = body
+    code = None
+    with contextlib.suppress(ValueError):
+        said = json.loads(body)
+    if isinstance(said, dict):
+        said = said.get("error") or said
+    if isinstance(said, dict):
+        code, said = said.get("code"), said.get("message") or said
+    return " ".join(str(said).split())[:_QUOTED].rstrip(".") or "nothing", code

@@ -25,8 +25,16 @@ class Place:
     keep_s: float = 0.0
 
 
+@dataclass(slots=True)
+class _Waiter:
+    """A request that waits for a place; ``after``: where it has failed."""
+
+    given: asyncio.Future[Address]
+    after: Address | None
+
+
 class Limiter:
-    """The queue before an endpoint's addresses, from one event loop.
+    """The queues before an endpoint's addresses, from one event loop.
 
     Args:
         addresses: Each has its own bound: a second server doubles what is in flight.
@@ -34,7 +42,8 @@ class Limiter:
 
     def __init__(self, addresses: Sequence[Address]) -> None:
         self._addresses = addresses
-        self._waiting: deque[tuple[asyncio.Future[Address], Address | None]] = deque()
+        self._again: list[_Waiter] = []
+        self._fresh: deque[_Waiter] = deque()
         self._turn = 0
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -43,8 +52,8 @@ class Limiter:
         """A place in flight, once there is one.
 
         Args:
-            after: Where this request has failed: it goes elsewhere if there is room, and before those that were never
-                sent (what was begun is finished first).
+            after: Where this request has failed: it goes elsewhere if another address is well, and before those that
+                were never sent (what was begun is finished first).
         """
         place = Place(await self._take(after))
         try:
@@ -56,17 +65,14 @@ class Limiter:
                 self._give_back(place.address)
 
     async def _take(self, after: Address | None) -> Address:
-        future: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
-        if after is None:
-            self._waiting.append((future, None))
-        else:
-            self._waiting.appendleft((future, after))
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), after)
+        (self._fresh if after is None else self._again).append(waiter)
         self._serve()
         try:
-            return await future
+            return await waiter.given
         except asyncio.CancelledError:
-            if not future.cancelled():  # it was served and cancelled in the same turn of the loop
-                self._give_back(future.result())
+            if not waiter.given.cancelled():  # it was served and cancelled in the same turn of the loop
+                self._give_back(waiter.given.result())
             raise
 
     def _give_back(self, address: Address) -> None:
@@ -74,25 +80,35 @@ class Limiter:
         self._serve()
 
     def _serve(self) -> None:
-        """Hands places to those who wait, in their order."""
-        while self._waiting:
-            future, after = self._waiting[0]
-            if not future.done():
-                address = self._choose(after)
-                if address is None:
-                    self._set_alarm()
-                    return
-                self._turn += 1
-                address.taken, address.last_turn = address.taken + 1, self._turn
-                future.set_result(address)
-            self._waiting.popleft()
+        """Hands places to those who wait."""
+        # one that is to go elsewhere must not hold up those behind it
+        kept = [waiter for waiter in self._again if not self._hand_place(waiter)] if self._has_room() else self._again
+        self._again = kept
+        while self._fresh and self._hand_place(self._fresh[0]):
+            self._fresh.popleft()
+        if self._fresh or self._again:
+            self._set_alarm()
 
-    def _choose(self, after: Address | None) -> Address | None:
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        return any(address.has_room(now) for address in self._addresses)
+
+    def _hand_place(self, waiter: _Waiter) -> bool:
+        """Whether the waiter need not wait any more."""
+        if waiter.given.done():
+            return True
         now = time.monotonic()
         # where none is well, there is nobody better to ask
         well = [address for address in self._addresses if address.is_well(now)] or self._addresses
-        free = [address for address in well if address.has_room(now)]
-        return min(free, key=lambda address: (address is after, address.taken, address.last_turn), default=None)
+        others = [address for address in well if address is not waiter.after] or well
+        free = [address for address in others if address.has_room(now)]
+        if not free:
+            return False
+        self._turn += 1
+        address = min(free, key=lambda address: (address.taken, address.last_turn))
+        address.taken, address.last_turn = address.taken + 1, self._turn
+        waiter.given.set_result(address)
+        return True
 
     def _set_alarm(self) -> None:
         """Comes back when a pause or a rest ends: perhaps nothing is in flight whose end would do it."""

@@ -6,13 +6,17 @@ and the reason.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, get_args
+
+from pydantic import BaseModel
 
 from models.base import Language
 from models.prompting import ChatMessage
@@ -36,6 +40,7 @@ MAX_WHY = 1000
 """Characters of a complaint at most; it may hold words of the answer."""
 
 _MODES: tuple[Mode, ...] = get_args(Mode)
+_learning = threading.Lock()
 
 _SCHEMA: dict[Language, str] = {
     "en": "Answer with one JSON object and nothing else. It must fit this JSON schema:\n{schema}",
@@ -152,9 +157,10 @@ def _ask(
     def requests(mode: Mode) -> list[ChatRequest]:
         return [_request(question, raw, why, samples, mode, round_) for question, raw, why, samples in asked]
 
-    if endpoint not in modes:
-        # an earlier run has learned what the server takes; its answers are found again only under the same mode
-        modes.setdefault(endpoint, next((m for m in _MODES if gateway.holds_any(role, requests(m))), _MODES[0]))
+    with _learning:  # once an endpoint, not once a batch
+        if endpoint not in modes:
+            # an earlier run has learned what the server takes; its answers are found again only under the same mode
+            modes[endpoint] = next((m for m in _MODES if gateway.holds_any(role, requests(m))), _MODES[0])
     while True:
         mode = modes[endpoint]
         try:
@@ -196,8 +202,14 @@ def _response_format(question: Question[Answer], mode: Mode) -> dict[str, Any] |
         return None
     if mode == "json_object":
         return {"type": "json_object"}
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", question.answer.__name__)[:64]
-    schema = json.loads(schema_text(question.answer))
+    return _schema_format(question.answer)
+
+
+@functools.lru_cache(maxsize=256)
+def _schema_format(answer: type[BaseModel]) -> dict[str, Any]:
+    """One for all requests, which are many and large: nobody changes it."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", answer.__name__)[:64]
+    schema = json.loads(schema_text(answer))
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 

@@ -248,7 +248,7 @@ def test_the_key_is_never_shown(
 ) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("openai").setLevel(logging.DEBUG)
+    logging.getLogger("aiohttp").setLevel(logging.DEBUG)
     server = serve(**script)
     shown = ""
     try:

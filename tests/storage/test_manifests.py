@@ -47,7 +47,9 @@ def test_the_newest_run_is_last(tmp_path: Path) -> None:
     assert [found.run for found in list_runs(tmp_path)] == ["b", "c", "a"]
 
 
-@pytest.mark.parametrize("name", ["main", "information_schema", "temp", "A", "a b", "../a", "", "1a", "a" * 49])
+@pytest.mark.parametrize(
+    "name", ["main", "information_schema", "temp", "memory", "catalog", "A", "a b", "../a", "", "1a", "a" * 49]
+)
 def test_names_that_cannot_be_a_schema_are_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         manifest(name)

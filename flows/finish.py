@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
 from flows.run import Run
+from flows.terminal_accounts import say_failures
 from models.accounts import CallAccount, find_unpriced
 from models.agreement import JudgeAgreement
 from models.diversity import Diversity
@@ -75,6 +76,7 @@ def render_markdown(summary: RunSummary) -> str:
             table(("kind", "followed", "judged"), [*kinds]),
             *_render_calibration(summary.calibration),
             *_render_accounts(summary.accounts),
+            *([f"Failures: {say_failures(summary)}"] if summary.failures else []),
             *_render_diversity(summary.diversity),
             f"Exports: `{summary.export_folder}`",
         ]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
-from flows.terminal_accounts import say_cost, say_diversity, tabulate_accounts
+from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 
@@ -89,6 +89,8 @@ def show_summary(summary: RunSummary) -> None:
         out.print()
         out.print(accounts)
         out.print()
+    if summary.failures:
+        out.print(f"[bold]Failures[/]  {say_failures(summary)}")
     out.print(
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache; the run's "
         f"tokens: {summary.tokens_in} in, {summary.tokens_out} out; cost {say_cost(summary)}"

@@ -28,6 +28,13 @@ def say_cost(summary: RunSummary) -> str:
     return "unknown (some calls were made before their prices were set)"
 
 
+def say_failures(summary: RunSummary) -> str:
+    """What went wrong with calls and answers, and what became of it."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in summary.failures.items())
+    given_up = "none was given up" if not summary.lost else f"{summary.lost} were given up (`failures`, `exclusions`)"
+    return f"{sum(summary.failures.values())} attempts and answers were no good ({kinds}); {given_up}"
+
+
 def tabulate_accounts(accounts: Sequence[CallAccount]) -> Table | None:
     """Calls by stage and role; None where a line says as much: one model's responses, unpriced, at the first try."""
     roles, models = {account.role for account in accounts}, {account.model for account in accounts}

@@ -61,6 +61,10 @@ class RunSummary(Strict):
         "null: none had one.",
     )
     accounts: list[CallAccount] = Field(default=[], description="The calls by stage and role.")
+    failures: dict[str, int] = Field(
+        default={}, description="What went wrong with calls and answers, by kind; most were asked again and answered."
+    )
+    lost: int = Field(default=0, description="Answers that were given up for it: calls that failed for good, ...")
     unpriced: list[str] = Field(default=[], description="Endpoints whose missing prices make the cost unknown.")
     diversity: list[Diversity] = Field(default=[], description="How varied queries and responses are, by language.")
     exported: dict[str, dict[str, int]] = Field(description="Exported rows by format and split.")

@@ -38,6 +38,12 @@ _ENDED = """
 select reason, sum("count")::bigint from {run}.exclusions where what = 'dialogues' group by all order by all
 """
 
+_FAILURES = """
+select kind, sum("count")::bigint from {run}.failures group by all order by all
+"""
+
+_LOST = "select coalesce(sum(lost), 0)::bigint from {run}.failures"
+
 _CALIBRATION = """
 select kind, language, by_code, by_judge, count(*) from {run}.calibrations group by all order by all
 """
@@ -53,6 +59,8 @@ def count_run(root: Path, run: str) -> dict[str, Any]:
     return {
         **dict(zip(counts.columns, counts.rows[0], strict=True)),
         "ended": dict(query(root, _ENDED.format(run=run)).rows),
+        "failures": dict(query(root, _FAILURES.format(run=run)).rows),
+        "lost": query(root, _LOST.format(run=run)).rows[0][0],
         "satisfaction": [
             KindSatisfaction(kind=kind, followed=followed, scored=scored)
             for kind, followed, scored in query(root, _SATISFACTION.format(run=run)).rows

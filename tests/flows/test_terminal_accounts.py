@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.finish import render_markdown
-from flows.terminal_accounts import say_cost, say_diversity, tabulate_accounts
+from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
 from models.accounts import CallAccount
 from models.diversity import measure_diversity
 from models.summary import RunSummary
@@ -85,3 +85,12 @@ def test_queries_are_told_and_the_rest_is_in_the_artifact() -> None:
     page = render_markdown(summary(account(), diversity=diversity))
     assert "| responses | en | 4 | 4 | 0.25 | 0.25 |" in page
     assert "| sample_responses | policy | m | 40 | 0 | 0 | 0 | 1000 | 2000 | unknown | 0.50 | 5.0 |" in page
+
+
+def test_failures_are_told_with_what_became_of_them() -> None:
+    told = say_failures(summary(failures={"rate_limit": 3, "not_json": 1}))
+    assert told == "4 attempts and answers were no good (rate_limit 3, not_json 1); none was given up"
+    lossy = summary(failures={"timeout": 7}, lost=2)
+    assert "2 were given up" in say_failures(lossy)
+    assert f"Failures: {say_failures(lossy)}" in render_markdown(lossy)
+    assert "Failures" not in render_markdown(summary())

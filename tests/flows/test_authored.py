@@ -28,7 +28,7 @@ def test_authored_constraints_make_pairs_where_they_can_be_reversed(
     rpo: Rpo, scripted: Scripted, tmp_path: Path
 ) -> None:
     config = settings_file(tmp_path, scripted.base_url)
-    config.write_text(config.read_text().replace("min_score = 0", "min_score = 0.6") + ROLES)
+    config.write_text(config.read_text().replace("min_score = 0", "min_score = 0.8") + ROLES)
     first = rpo.json("run", "--config", str(config))
     data = tmp_path / "data"
     assert first["pairs"] > 0
@@ -52,7 +52,7 @@ def test_authored_constraints_make_pairs_where_they_can_be_reversed(
 
     [played] = rpo.sql(
         data,
-        "select count(*) filter (reference_score < 0.6) poor, count(*) n, "
+        "select count(*) filter (reference_score < 0.8) poor, count(*) n, "
         "(select sum(\"count\") from exclusions where what = 'dialogues') ended, "
         "(select count(*) from responses where origin = 'refined') refined, "
         "(select count(*) from responses where origin = 'sampled') sampled from turns",

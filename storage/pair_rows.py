@@ -56,6 +56,8 @@ def read_pair_rows(store: PartStore, pairs: PartRef, responses: PartRef, reversa
     texts = {r.response_id: r for r in store.read(responses, Response)}
     opposites = {r.constraint_id: r for r in store.read(reversals, Reversal)}
     turns = read_turns(store, responses)
+    if not turns:  # every dialogue of the batch ended before its first turn
+        return
     place = {key: number for number, key in enumerate(turns)}
     dialogue_ids = sorted({dialogue for dialogue, _ in turns})
     table = pq.read_table(store.path(pairs), filters=[("dialogue_id", "in", dialogue_ids)])

@@ -65,3 +65,10 @@ def test_without_a_judge_what_has_no_check_is_undecided(tmp_path: Path) -> None:
     audits = store.read(audit_pairs.fn(settings_of(tmp_path), pairs, responses, reversals), Audit)
     assert [audit.passed for audit in audits] == [False, False]
     assert all(audit.undecided for audit in audits)
+
+
+def test_a_batch_whose_dialogues_all_ended_early_has_nothing_to_audit(tmp_path: Path) -> None:
+    settings, store = settings_of(tmp_path), PartStore(tmp_path)
+    responses, reversals = store_responses(store, [], TEXTS), store_reversals(store)
+    pairs = build_pairs.fn(settings, [responses], [judge_responses.fn(settings, responses)], [reversals], [])
+    assert audit_pairs.fn(settings, pairs, responses, reversals).rows == 0

@@ -15,7 +15,7 @@ from models.errors import AdapterError, FactoryError, SettingsError
 from models.evaluation import BASE, EvaluationSettings
 from models.settings import Endpoint, FactorySettings, Serve
 from models.training import EMBEDDED_MODEL
-from tasks.llm.servers import model_file
+from tasks.llm.engines import model_file
 from tasks.training.gguf_lora import adapter_identity, convert_lora
 
 RECORD_FILE = "record.json"

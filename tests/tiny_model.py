@@ -10,8 +10,11 @@ TEMPLATE = (
 )
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE) -> Path:
-    """Write a random Llama of 2 layers and width 32 with its tokenizer; needs the extra ``train``."""
+def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE, width: int = 32) -> Path:
+    """Write a random Llama of 2 layers with its tokenizer; needs the extra ``train``.
+
+    vLLM on a CPU takes heads of 32 and more: a width of 64.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -36,8 +39,8 @@ def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPL
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(vocabulary),
-                hidden_size=32,
-                intermediate_size=64,
+                hidden_size=width,
+                intermediate_size=2 * width,
                 num_hidden_layers=2,
                 num_attention_heads=2,
                 max_position_embeddings=8192,

@@ -16,7 +16,10 @@ WHOLE = "whole"
 """File in a checkpoint that is written after all others: without it a kill came in between."""
 
 # where a run's files are and how often it is saved: not what it computes
-_NOT_IDENTITY = frozenset({"output", "run", "keep_checkpoints", "save_steps", "merge", "train_file", "validation_file"})
+# (an adapter to go on from is known by its weights, which are part of those that training begins with)
+_NOT_IDENTITY = frozenset(
+    {"output", "run", "keep_checkpoints", "save_steps", "merge", "train_file", "validation_file", "adapter"}
+)
 
 
 def identity_of(config: TrainingConfig, dataset: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from models.errors import ModelServerError
 from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Serve
 from storage.call_cache import CallCache
 from tasks.llm.calls import ChatRequest
+from tasks.llm.engines import PROJECT_ROOT, find_embedded_model
 from tasks.llm.gateway import Gateway
-from tasks.llm.servers import MAX_RESTARTS, PROJECT_ROOT, ManagedServer, find_embedded_model
+from tasks.llm.servers import MAX_RESTARTS, ManagedServer
 from tests.llm.support import chats
 
 STORY = [ChatRequest([{"role": "user", "content": "Tell me about a cat."}], 5)]
@@ -46,7 +47,7 @@ def test_port_in_use(tmp_path: Path) -> None:
 
 
 def test_embedded_model_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.llm.servers.EMBEDDED_MODEL", ("no-such-package", "a.gguf"))
+    monkeypatch.setattr("tasks.llm.engines.EMBEDDED_MODEL", ("no-such-package", "a.gguf"))
     with pytest.raises(ModelServerError, match="make install"):
         find_embedded_model()
 

@@ -14,7 +14,8 @@ import pytest
 
 from models.errors import AdapterError, ModelServerError
 from models.settings import Endpoint, Serve
-from tasks.llm.servers import ManagedServer, find_embedded_model
+from tasks.llm.engines import find_embedded_model
+from tasks.llm.servers import ManagedServer
 from tasks.training.gguf_lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_identity, convert_lora
 
 torch = pytest.importorskip("torch")

@@ -125,8 +125,10 @@ def run(
 def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
     """The runs of a data folder: state, parts and rows."""
     from flows.terminal import out
+    from storage.call_cache import read_spending
     from storage.manifests import list_runs
 
+    spent = read_spending(data)
     runs: list[dict[str, Any]] = []
     for manifest in list_runs(data):
         datasets = {
@@ -140,6 +142,8 @@ def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
                 "status": manifest.status,
                 "started_at": manifest.started_at.isoformat(),
                 "finished_at": manifest.finished_at.isoformat() if manifest.finished_at else None,
+                "spent": spent.get(manifest.run),
+                "budget": manifest.settings.get("budget"),
                 "datasets": datasets,
             }
         )
@@ -149,9 +153,16 @@ def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
     if not runs:
         out.print(f"No runs in {data}. Try `rpo demo`.", markup=False)
     for item in runs:
-        out.print(f"[bold]{item['run']}[/]  {item['status']}  started {item['started_at'][:19]}Z")
+        out.print(f"[bold]{item['run']}[/]  {item['status']}  started {item['started_at'][:19]}Z{_show_spent(item)}")
         for name, counts in item["datasets"].items():
             out.print(f"  {name:<10} {counts['rows']:>9} rows in {counts['parts']} parts")
+
+
+def _show_spent(item: dict[str, Any]) -> str:
+    """What a run has spent, and its budget; nothing where no price is set."""
+    if item["spent"] is None:
+        return ""
+    return f"  spent {item['spent']:.4f}" + (f" of {item['budget']:g}" if item["budget"] else "")
 
 
 @app.command

@@ -25,7 +25,7 @@ from storage.parts import PartStore
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import close_gateway
 
-ACCOUNTS = ("llm_calls", "exclusions")
+ACCOUNTS = ("llm_calls", "exclusions", "failures")
 """Datasets whose parts stand beside the part of the stage that wrote them, under its key."""
 
 Part = PartRef | PrefectFuture[PartRef]

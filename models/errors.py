@@ -53,5 +53,9 @@ class EndpointError(FactoryError):
     """An endpoint refuses in a way that asking again will not mend (400, 401, 403, 404)."""
 
 
+class BudgetError(FactoryError):
+    """The next call could cost more than is left of the run's budget."""
+
+
 class StageError(FactoryError):
     """Some batches of a stage failed; the others are stored."""

@@ -217,6 +217,27 @@ class LlmCall(Strict):
     cost: float | None = Field(description="Price in the currency of the settings; null where no price is given.")
     cached: bool = Field(description="Answered from the call cache: nothing was paid this time.")
     error: str | None = Field(description="Why the call failed for good; null: it did not.")
+    # parts that were written before these were recorded do not have them
+    mode: str = Field(
+        default="",
+        description="How an object was asked for: schema, json_object or text; empty: free text was asked for.",
+    )
+    round: int = Field(default=1, ge=1, description="From 2: asked again, since an earlier answer was unusable.")
+
+
+class CallFailure(Strict):
+    """What went wrong with calls, counted: attempts without an answer, and answers that could not be used."""
+
+    stage: str = Field(description="The stage that asked.")
+    role: str = Field(description="The role that was asked.")
+    model: str = Field(description="The model.")
+    kind: str = Field(
+        description="Of attempts: rate_limit, server_error, timeout, connection, malformed. Of answers: cut (at the "
+        "limit of tokens), not_json, wrong_schema, unusable (ids missing or unknown, wrong language, ...)."
+    )
+    count: int = Field(ge=0, description="How often; most were asked again and answered.")
+    lost: int = Field(ge=0, description="Answers that were given up for it in the end.")
+    example: str = Field(description="The first of them, in words.")
 
 
 class Exclusion(Strict):
@@ -262,6 +283,7 @@ DATASETS: dict[str, type[BaseModel]] = {
     "audits": Audit,
     "exclusions": Exclusion,
     "llm_calls": LlmCall,
+    "failures": CallFailure,
     "metrics": Metric,
 }
 """Every dataset by its name: the Parquet folder, the SQL view and the word in the docs are this one."""

@@ -254,6 +254,19 @@ class FactorySettings(Strict):
     constraints: Constraints = Field(default=Constraints(), description="What the catalogue author draws.")
     dialogues: Dialogues = Field(default=Dialogues(), description="Self-play.")
     samples: int = Field(default=5, ge=2, le=64, description="Policy responses a turn (K).")
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="What the calls of this run may cost, over all times it is started, in the currency of the prices; "
+        "it stops before that is exceeded. Empty: no limit.",
+    )
+    max_failed_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of a batch's calls that may fail for good: such a call is recorded and the batch goes on. "
+        "With more the batch fails.",
+    )
     endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
     roles: Roles = Field(default=Roles(), description="Who plays which role.")
     judging: Judging = Field(default=Judging(), description="How the judge model is asked, and how far it is trusted.")
@@ -274,6 +287,18 @@ class FactorySettings(Strict):
             if role is not None and role.endpoint not in self.endpoints:
                 known = ", ".join(sorted(self.endpoints)) or "none"
                 raise ValueError(f"roles.{name}.endpoint is {role.endpoint!r}; known endpoints: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_with_prices(self) -> FactorySettings:
+        if self.budget is None:
+            return self
+        for name in sorted({role.endpoint for _, role in self.roles if role is not None}):
+            endpoint = self.endpoints[name]
+            if endpoint.price_in is None or endpoint.price_out is None:
+                raise ValueError(
+                    f"budget needs endpoints.{name}.price_in and .price_out (0 for a server that costs nothing a call)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -33,6 +33,13 @@ CREATE TABLE IF NOT EXISTS calls (
     created_at TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_SPENDING = """
+CREATE TABLE IF NOT EXISTS spending (
+    run TEXT PRIMARY KEY,
+    calls INTEGER NOT NULL,
+    cost REAL NOT NULL
+) WITHOUT ROWID
+"""
 _COLUMNS = (
     "request_hash, sample, model, answer, finish_reason, prompt_tokens, completion_tokens, seconds, tries, created_at"
 )
@@ -53,6 +60,17 @@ class CachedCall(Strict):
     created_at: str = Field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), description="When it was answered."
     )
+
+
+class Payment(Strict):
+    """What completed calls cost a run."""
+
+    run: str = Field(description="The run that paid.")
+    calls: int = Field(ge=1, description="Completed calls.")
+    cost: float = Field(ge=0, description="Their cost, in the currency of the prices.")
+
+
+CALL_CACHE_FILE = "calls.sqlite"
 
 
 class CallCache:
@@ -80,6 +98,7 @@ class CallCache:
                 # NORMAL: a commit is in the kernel's hands (enough for kill -9); only a checkpoint is synced
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute(_SCHEMA)
+                self._db.execute(_SPENDING)
             except BaseException:
                 self._db.close()
                 raise
@@ -93,8 +112,17 @@ class CallCache:
             ).fetchall()
         return {row[0]: _from_row(row) for row in rows}
 
-    def put_many(self, calls: Sequence[CachedCall]) -> None:
-        """Keep calls, all or none; where a hash is known already, the first answer stays."""
+    def spent(self, run: str) -> float:
+        """What the calls of a run have cost so far, over all times it was started; calls without a price count 0."""
+        return self.spending().get(run, 0.0)
+
+    def spending(self) -> dict[str, float]:
+        """What every run has spent so far; runs whose calls have no price are not in it."""
+        with self._lock, self._errors():
+            return dict(self._db.execute("SELECT run, cost FROM spending ORDER BY run").fetchall())
+
+    def put_many(self, calls: Sequence[CachedCall], payments: Sequence[Payment] = ()) -> None:
+        """Keep calls and what they cost, all or none; where a hash is known already, the first answer stays."""
         if not calls:
             return
         with self._lock, self._errors():
@@ -106,6 +134,11 @@ class CallCache:
                     # not OR IGNORE, which would also drop a row that breaks NOT NULL without a word
                     f"INSERT INTO calls ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (request_hash) DO NOTHING",
                     [_to_row(call) for call in calls],
+                )
+                self._db.executemany(
+                    "INSERT INTO spending (run, calls, cost) VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE "
+                    "SET calls = calls + excluded.calls, cost = cost + excluded.cost",
+                    [(payment.run, payment.calls, payment.cost) for payment in payments],
                 )
                 self._db.execute("COMMIT")
             except BaseException:
@@ -162,6 +195,19 @@ class CallCache:
             safe="Finished parts are whole, and so are the calls stored before.",
             next_step=next_step,
         )
+
+
+def read_spending(root: Path) -> dict[str, float]:
+    """What every run of a data folder has spent; empty where nothing was asked yet.
+
+    Raises:
+        StorageError: The call cache is damaged.
+    """
+    path = Path(root) / CALL_CACHE_FILE
+    if not path.is_file():
+        return {}
+    with CallCache(path) as cache:
+        return cache.spending()
 
 
 def _to_row(call: CachedCall) -> tuple[object, ...]:

@@ -45,7 +45,7 @@ def author_systems(batch: Batch, roles: Sequence[RoleSeed], max_words: int) -> l
     for role, [reply] in zip(roles, ask_structured(batch, "author", questions), strict=True):
         system = None if reply.value is None else read_profile(batch, role, reply.value, reply.model)
         if system is None:
-            batch.leave_out("unreadable", "profiles")
+            batch.leave_out("failed" if reply.failed else "unreadable", "profiles")
         systems.append(system)
     return systems
 
@@ -167,7 +167,7 @@ def author_users(batch: Batch, personas: Sequence[PersonaSeed]) -> list[UserProf
     users: list[UserProfile | None] = []
     for persona, [reply] in zip(personas, ask_structured(batch, "author", questions), strict=True):
         if reply.value is None:
-            batch.leave_out("unreadable", "profiles")
+            batch.leave_out("failed" if reply.failed else "unreadable", "profiles")
             users.append(None)
             continue
         profile = user_profile.render(reply.value, persona.language)

@@ -23,8 +23,9 @@ from models.errors import FactoryError, StageError
 from models.records import Exclusion, LlmCall, PartRef
 from models.settings import FactorySettings, RoleName
 from storage.parts import PartStore
-from tasks.identity import part_key, stage_identity
-from tasks.llm.calls import ChatRequest, ChatSample
+from tasks.failures import FailureCounts
+from tasks.identity import incomplete_key, part_key, stage_identity
+from tasks.llm.calls import ChatRequest, ChatSample, Mode
 from tasks.llm.gateway import open_gateway
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -52,6 +53,9 @@ class Batch:
         self.store = PartStore(settings.data_dir)
         self.calls: list[LlmCall] = []
         self.left_out: Counter[tuple[str, str]] = Counter()
+        self.failures = FailureCounts(stage)
+        self.lost: list[str] = []
+        """The calls that failed for good, by their request hashes."""
         self._identity = stage_identity(stage, settings, version=version)
 
     def read(self, ref: PartRef, model: type[Row]) -> list[Row]:
@@ -70,26 +74,44 @@ class Batch:
         """Count one of ``what`` that the part will not hold; it is accounted for beside the part."""
         self.left_out[reason, what] += 1
 
-    def ask(self, role: RoleName, requests: Sequence[ChatRequest]) -> list[list[ChatSample]]:
+    def ask(
+        self, role: RoleName, requests: Sequence[ChatRequest], *, mode: Mode | None = None, round_: int = 1
+    ) -> list[list[ChatSample]]:
         """Put requests to the model that plays ``role``; the answers come in the order of the requests.
 
+        A call that failed for good is a sample with ``error`` and without text: the stage records what is missing for
+        it and goes on.
+
+        Args:
+            role: Who is asked.
+            requests: What.
+            mode: How an object is asked for; None: free text is.
+            round_: From 2: asked again, with what was wrong with the answer.
+
         Raises:
-            StageError: Some calls failed for good. Those that were completed are in the call cache.
+            StageError: Too many calls of this batch failed for good. Those that were completed are in the call cache.
         """
         gateway = open_gateway(self.settings)
         answers = gateway.complete(role, requests, stage=self.stage)
         samples = [sample for answer in answers for sample in answer]
-        self.calls += gateway.accounts(answers, role, self.stage)
+        self.calls += gateway.accounts(answers, role, self.stage, mode=mode, round_=round_)
         with _counting:
             for sample in samples:
                 _counted["cached" if sample.cached else "made"] += 1
-        failed = [sample.error for sample in samples if sample.error]
-        if failed:
+        for sample in samples:
+            for failure in sample.failures:
+                self.failures.count(role, sample.model, failure.kind, failure.why)
+        failed = [sample for sample in samples if sample.error]
+        self.lost += [sample.request_hash for sample in failed]
+        if len(self.lost) > self.settings.max_failed_share * len(self.calls):
             raise StageError(
-                f"{len(failed)} of {len(samples)} calls to the {role} failed; the first: {failed[0]}.",
+                f"{len(self.lost)} of {len(self.calls)} calls of a batch failed, more than max_failed_share = "
+                f"{self.settings.max_failed_share:g}; the last to the {role}: {failed[-1].error}.",
                 safe="The completed calls are kept and will not be made again.",
                 next_step="Run again when the endpoint is well, or retry this flow run in the Prefect UI.",
             )
+        for sample in failed:
+            self.failures.lose(role, sample.model, str(sample.error_kind), str(sample.error))
         return answers
 
 
@@ -119,16 +141,21 @@ def _make(batch: Batch, produces: str, sources: list[PartRef], made: Rows | Part
     if isinstance(made, PartRef):
         return made
     rows = list(made)  # all calls are made before anything is written
-    # the account first: a part whose calls are not accounted for must not exist
-    if batch.calls and batch.store.find("llm_calls", batch.key) is None:
-        batch.store.write("llm_calls", batch.key, batch.calls, inputs=sources)
-    if batch.left_out and batch.store.find("exclusions", batch.key) is None:
-        left_out = [
-            Exclusion(stage=batch.stage, reason=reason, what=what, count=count)
-            for (reason, what), count in sorted(batch.left_out.items())
-        ]
-        batch.store.write("exclusions", batch.key, left_out, inputs=sources)
-    return batch.store.write(produces, batch.key, rows, inputs=sources)
+    left_out = [
+        Exclusion(stage=batch.stage, reason=reason, what=what, count=count)
+        for (reason, what), count in sorted(batch.left_out.items())
+    ]
+    key = incomplete_key(batch.key, batch.lost) if batch.lost else batch.key
+    # the accounts first: a part whose calls are not accounted for must not exist
+    accounts: dict[str, Sequence[BaseModel]] = {
+        "llm_calls": batch.calls,
+        "exclusions": left_out,
+        "failures": batch.failures.records(),
+    }
+    for dataset, records in accounts.items():
+        if records and batch.store.find(dataset, key) is None:
+            batch.store.write(dataset, key, records, inputs=sources)
+    return batch.store.find(produces, key) or batch.store.write(produces, key, rows, inputs=sources)
 
 
 def stage_task(
@@ -137,7 +164,8 @@ def stage_task(
     """Turn ``function(batch, *inputs) -> rows`` into a Prefect task ``(settings, *inputs) -> PartRef``.
 
     The part is the truth. If it is there, the task returns it without work; a result that Prefect remembers for a part
-    that is gone is forgotten, so the task runs again.
+    that is gone is forgotten, so the task runs again. A part that calls are missing from has a key of its own: the next
+    run does not find it, and asks for what is missing again.
 
     Args:
         produces: The dataset of the part.

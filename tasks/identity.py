@@ -9,6 +9,8 @@ which those are, stage by stage. These do not belong, and why:
 * an endpoint's ``base_url``, ``api_key_env``, ``max_concurrency``, ``timeout_s``, ``max_tries``,
   ``samples_in_one_request``, ``price_in``, ``price_out`` and ``serve``: how to reach a model, not which model it is.
   Two servers that give one name to different weights are told apart by ``identity``.
+* ``budget``, ``max_failed_share``: when a run stops. What is missing from a part that lost calls is told apart by
+  ``incomplete_key``.
 * ``export``: exports are files for people, written anew each time, not parts.
 """
 
@@ -124,3 +126,11 @@ def stage_identity(stage: str, settings: FactorySettings, *, version: int = 1) -
 def part_key(stage: str, settings: FactorySettings, inputs: Sequence[PartRef], *extra: object, version: int = 1) -> str:
     """The key of the part that a stage makes of ``inputs``; ``extra`` is whatever else it was given."""
     return digest([stage_identity(stage, settings, version=version), [ref.key for ref in inputs], list(extra)])
+
+
+def incomplete_key(key: str, lost: Sequence[str]) -> str:
+    """The key of a part that calls are missing from, which failed for good; ``lost`` are their request hashes.
+
+    What is made from such a part depends on what is missing, and nobody takes it for the whole one.
+    """
+    return digest([key, sorted(lost)])

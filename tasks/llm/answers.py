@@ -29,8 +29,21 @@ _OBJECT = re.compile(r"\{\s*(?=[\"}])")
 _STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*+[}\]])', re.DOTALL)
 
 
+AnswerFailure = Literal["cut", "not_json", "wrong_schema", "unusable"]
+"""Why an answer cannot be used: cut off, no JSON object, not of the schema, or of the schema and yet not what was
+asked for."""
+
+
 class UnreadableAnswerError(Exception):
     """The text holds no valid answer; the message says why, for a person and for the model that wrote it."""
+
+    kind: AnswerFailure = "not_json"
+
+
+class WrongSchemaError(UnreadableAnswerError):
+    """The text holds a JSON object that does not fit the schema."""
+
+    kind: AnswerFailure = "wrong_schema"
 
 
 def read_answer(text: str, model: type[Answer]) -> Answer:
@@ -51,7 +64,7 @@ def read_answer(text: str, model: type[Answer]) -> Answer:
         extra: Literal["forbid"] | None = None if "extra" in model.model_config else "forbid"
         return model.model_validate_json(clean, strict=True, extra=extra)
     except ValidationError as error:
-        raise UnreadableAnswerError(_explain(error)) from None
+        raise WrongSchemaError(_explain(error)) from None
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from models.base import digest
 from models.prompting import ChatMessage
@@ -36,6 +36,17 @@ class ChatRequest:
     response_format: ResponseFormat | None = None
 
 
+FailureKind = Literal["rate_limit", "server_error", "timeout", "connection", "malformed"]
+"""Why an attempt failed: 429; 408, 409 or 5xx; no answer in time; refused or dropped; 200 with something else."""
+
+
+class Failure(NamedTuple):
+    """One attempt that failed; ``why`` is for a person, without the key."""
+
+    kind: FailureKind
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class ChatSample:
     """One answer, or why there is none.
@@ -49,6 +60,8 @@ class ChatSample:
         tries: Attempts that it took.
         cached: Nothing was paid for it this time: it was stored, or the same question was asked at the same time.
         error: Why there is no answer; errors are never stored.
+        error_kind: The kind of the last failure then.
+        failures: The attempts that failed, on the first sample of a request only; none of a stored answer.
     """
 
     text: str
@@ -61,6 +74,8 @@ class ChatSample:
     cached: bool
     request_hash: str
     error: str | None = None
+    error_kind: FailureKind | None = None
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

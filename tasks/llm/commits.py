@@ -5,8 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import Future
+from typing import NamedTuple
 
-from storage.call_cache import CachedCall, CallCache
+from storage.call_cache import CachedCall, CallCache, Payment
+
+
+class _Entry(NamedTuple):
+    calls: list[CachedCall]
+    payment: Payment | None
+    done: Future[None]
 
 
 class CommitWriter:
@@ -14,15 +21,15 @@ class CommitWriter:
 
     def __init__(self, cache: CallCache) -> None:
         self._cache = cache
-        self._queue: queue.SimpleQueue[tuple[list[CachedCall], Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         # a plain thread: an executor refuses work at interpreter exit, when the last answers are stored
         self._thread = threading.Thread(target=self._write, name="llm-commits", daemon=True)
         self._thread.start()
 
-    def submit(self, calls: list[CachedCall]) -> Future[None]:
-        """Queues answers; the future is done when they are on disk."""
+    def submit(self, calls: list[CachedCall], payment: Payment | None) -> Future[None]:
+        """Queues answers and what they cost; the future is done when both are on disk."""
         done: Future[None] = Future()
-        self._queue.put((calls, done))
+        self._queue.put(_Entry(calls, payment, done))
         return done
 
     def close(self) -> None:
@@ -40,10 +47,13 @@ class CommitWriter:
                     break
                 waiting.append(more)
             try:
-                self._cache.put_many([call for calls, _ in waiting for call in calls])
+                self._cache.put_many(
+                    [call for entry in waiting for call in entry.calls],
+                    [entry.payment for entry in waiting if entry.payment is not None],
+                )
             except BaseException as error:
-                for _, done in waiting:
-                    done.set_exception(error)
+                for entry in waiting:
+                    entry.done.set_exception(error)
             else:
-                for _, done in waiting:
-                    done.set_result(None)
+                for entry in waiting:
+                    entry.done.set_result(None)

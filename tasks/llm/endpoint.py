@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from models.errors import EndpointError, SettingsError
 from models.settings import Endpoint
-from tasks.llm.calls import Choice, MalformedAnswerError, read_choices
+from tasks.llm.calls import Choice, Failure, FailureKind, MalformedAnswerError, read_choices
 from tasks.llm.limits import Limiter, retry_after
 from tasks.llm.servers import ManagedServer
 
@@ -41,13 +41,14 @@ class TransientError(Exception):
     """Worth asking again.
 
     Args:
+        kind: What kind of failure it is.
         why: What went wrong, without the key.
         excused: The server asked for a pause, or was restarted: this attempt does not count.
     """
 
-    def __init__(self, why: str, *, excused: bool = False) -> None:
+    def __init__(self, kind: FailureKind, why: str, *, excused: bool = False) -> None:
         super().__init__(why)
-        self.excused = excused
+        self.kind, self.excused = kind, excused
 
 
 class FormatRefusedError(EndpointError):
@@ -55,11 +56,20 @@ class FormatRefusedError(EndpointError):
 
 
 class GaveUpError(Exception):
-    """All tries are used up; the request is recorded as failed and its batch goes on."""
+    """All tries are used up; the request is recorded as failed and its batch goes on.
 
-    def __init__(self, why: str, tries: int) -> None:
-        super().__init__(why)
-        self.tries = tries
+    Args:
+        failures: Every attempt, in order.
+    """
+
+    def __init__(self, failures: tuple[Failure, ...]) -> None:
+        super().__init__(f"{failures[-1].why} (after {len(failures)} attempts)")
+        self.failures = failures
+
+    @property
+    def tries(self) -> int:
+        """Attempts that were made."""
+        return len(self.failures)
 
 
 @dataclass(slots=True)
@@ -72,11 +82,22 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The choices of one request, and what they took."""
+    """The choices of one request, and what they took.
+
+    Attributes:
+        choices: One a sample.
+        seconds: From request to answer of the attempt that succeeded.
+        failures: The attempts before it.
+    """
 
     choices: list[Choice]
     seconds: float
-    tries: int
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def tries(self) -> int:
+        """Attempts that it took."""
+        return len(self.failures) + 1
 
 
 class EndpointClient:
@@ -132,6 +153,7 @@ class EndpointClient:
             GaveUpError: ``max_tries`` attempts failed.
         """
         excused = 0
+        failures: list[Failure] = []
 
         def used_up(state: RetryCallState) -> bool:
             nonlocal excused
@@ -141,16 +163,14 @@ class EndpointClient:
             tries = self.endpoint.max_tries
             return ticket.abandoned or counted >= tries or excused >= PAUSES_A_TRY * tries
 
-        tries = 0
         try:
             async for attempt in AsyncRetrying(
                 stop=used_up, wait=_wait, retry=retry_if_exception_type(TransientError), reraise=True
             ):
                 with attempt:
-                    tries = attempt.retry_state.attempt_number
-                    return await self._attempt(role, body, ticket, tries)
-        except TransientError as error:
-            raise GaveUpError(f"{error} (after {tries} attempts)", tries) from None
+                    return await self._attempt(role, body, ticket, failures)
+        except TransientError:
+            raise GaveUpError(tuple(failures)) from None
         raise AssertionError("unreachable: the loop returns or raises")
 
     async def close(self) -> None:
@@ -169,7 +189,7 @@ class EndpointClient:
         """Process id of the managed server, while it runs."""
         return self._server.pid if self._server is not None else None
 
-    async def _attempt(self, role: str, body: dict[str, Any], ticket: Ticket, tries: int) -> Answer:
+    async def _attempt(self, role: str, body: dict[str, Any], ticket: Ticket, failures: list[Failure]) -> Answer:
         async with self._limiter.slot():
             if ticket.abandoned:
                 raise asyncio.CancelledError
@@ -187,11 +207,12 @@ class EndpointClient:
                 ticket.in_flight = False
                 failure = error
             else:
-                return Answer(choices, time.perf_counter() - started, tries)
+                return Answer(choices, time.perf_counter() - started, tuple(failures))
         # raised here, outside its except clause, so that no library exception hangs on it
         if isinstance(failure, TransientError):
+            failures.append(Failure(failure.kind, str(failure)))
+            log.info("endpoint %s, attempt %d: %s", self.name, len(failures), failure)
             failure = await self._look_after_server(failure, starts)
-            log.info("endpoint %s, attempt %d: %s", self.name, tries, failure)
         raise failure.with_traceback(None) from None
 
     @contextmanager
@@ -199,23 +220,26 @@ class EndpointClient:
         try:
             yield
         except MalformedAnswerError as error:
-            raise TransientError(f"malformed answer: {error}") from None
+            raise TransientError("malformed", f"malformed answer: {error}") from None
         except openai.APIStatusError as error:
             raise self._read_status(error, role) from None
         except (TimeoutError, openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise TransientError(self._read_failure(error)) from None
+            raise self._read_failure(error) from None
         except ValueError as error:
-            raise TransientError(self._redact(f"malformed answer: {type(error).__name__}: {error}"[:_QUOTED])) from None
+            why = self._redact(f"malformed answer: {type(error).__name__}: {error}"[:_QUOTED])
+            raise TransientError("malformed", why) from None
 
-    def _read_failure(self, error: BaseException) -> str:
+    def _read_failure(self, error: BaseException) -> TransientError:
         # the transport reports a refused or dropped connection as a time-out as well: the innermost error is right
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, TimeoutError):
-            return f"no answer within endpoints.{self.name}.timeout_s = {self.endpoint.timeout_s:g}"
+        if isinstance(cause, TimeoutError | asyncio.CancelledError):  # a time-out cancels what it ends
+            why = f"no answer within endpoints.{self.name}.timeout_s = {self.endpoint.timeout_s:g}"
+            return TransientError("timeout", why)
         where = ".serve" if self._server is not None else f".base_url = {self._address}"
-        return self._redact(f"no connection to endpoints.{self.name}{where}: {cause or type(cause).__name__}")
+        why = f"no connection to endpoints.{self.name}{where}: {str(cause) or type(cause).__name__}"
+        return TransientError("connection", self._redact(why))
 
     def _read_status(self, error: openai.APIStatusError, role: str) -> TransientError | EndpointError:
         status, said = error.status_code, self._redact(_said(error))
@@ -225,10 +249,11 @@ class EndpointClient:
             if seconds is not None:
                 self._limiter.pause(seconds)
                 log.warning("endpoint %s says %d: nothing is sent for %.1f s", self.name, status, seconds)
-            return TransientError(f"the server says {status}: {said}", excused=seconds is not None)
+            kind: FailureKind = "rate_limit" if status == 429 else "server_error"
+            return TransientError(kind, f"the server says {status}: {said}", excused=seconds is not None)
         unknown_format = status in (400, 422) and _UNKNOWN_FORMAT.search(f"{error.body} {error.message}")
-        kind = FormatRefusedError if unknown_format else EndpointError
-        return kind(
+        refusal = FormatRefusedError if unknown_format else EndpointError
+        return refusal(
             f"Endpoint {self.name!r} refuses a request of role {role!r} with {status}: {said}.",
             safe="Every completed answer is stored; the next run asks only for the others.",
             next_step=self._advice(status, role, out_of_quota),
@@ -257,7 +282,8 @@ class EndpointClient:
         await asyncio.sleep(_DEATH_S)
         # waits while another request restarts it: until then every attempt would be refused and counted
         self._address = await asyncio.to_thread(self._server.ensure_running)
-        return TransientError(str(failure), excused=failure.excused or self._server.starts != starts)
+        restarted = self._server.starts != starts
+        return TransientError(failure.kind, str(failure), excused=failure.excused or restarted)
 
     async def _open_client(self) -> openai.AsyncOpenAI:
         if self._client_address != self._address:

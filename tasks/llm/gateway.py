@@ -16,12 +16,13 @@ from models.base import digest
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings, Role, RoleName
-from storage.call_cache import CallCache
+from storage.call_cache import CALL_CACHE_FILE, CallCache
+from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
 from tasks.llm.endpoint import EndpointClient, GaveUpError
 from tasks.llm.flights import Flights
-from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, plan_jobs, read_answer, to_cache
+from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, pay_for, plan_jobs, read_answer, to_cache
 
 # What is in flight is paid for: when the gateway closes, it gets so long to arrive and be stored.
 CLOSE_GRACE_S = 5.0
@@ -64,6 +65,7 @@ class Gateway:
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._closed = False
         self._commits = CommitWriter(cache)
+        self._budget = Budget(settings.run, settings.budget, cache.spent(settings.run))
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-gateway", daemon=True)
         self._thread.start()
@@ -79,6 +81,7 @@ class Gateway:
             EndpointError: The server refuses (400, 401, 403, 404). What is queued is not sent; what is in flight is
                 stored when it arrives.
             ModelServerError: A managed server does not start or died too often.
+            BudgetError: The next call could cost more than is left; as EndpointError otherwise.
             StorageError: The call cache cannot be read or written.
         """
         role = self._settings.role(role_name)
@@ -98,7 +101,7 @@ class Gateway:
         result, seen = [], set[str]()
         for hashes in wanted:
             # what is asked twice in a batch is paid once
-            result.append([dataclasses.replace(samples[h], cached=True) if h in seen else samples[h] for h in hashes])
+            result.append([_made_elsewhere(samples[h]) if h in seen else samples[h] for h in hashes])
             seen.update(hashes)
         return result
 
@@ -108,14 +111,29 @@ class Gateway:
         hashes = [h for group in self._hash(role, requests) for h in group] if role is not None else []
         return bool(self._cache.get_many(hashes))
 
-    def accounts(self, samples: Iterable[Sequence[ChatSample]], role: RoleName, stage: str) -> list[LlmCall]:
+    def accounts(
+        self,
+        samples: Iterable[Sequence[ChatSample]],
+        role: RoleName,
+        stage: str,
+        *,
+        mode: Mode | None = None,
+        round_: int = 1,
+    ) -> list[LlmCall]:
         """The records of what ``complete`` returned.
 
         The cost of a cached sample is what it cost when it was made; it is not paid again.
+
+        Args:
+            samples: What was returned.
+            role: Who answered.
+            stage: Who asked.
+            mode: How an object was asked for; None: free text was.
+            round_: How often these have been asked now; from 2 with what was wrong with the last answer.
         """
         player = self._settings.role(role)
         endpoint = self._settings.endpoints[player.endpoint] if player is not None else None
-        return [account_for(sample, endpoint, role, stage) for group in samples for sample in group]
+        return [account_for(sample, endpoint, role, stage, mode, round_) for group in samples for sample in group]
 
     def server_pids(self) -> dict[str, int]:
         """Process ids of the managed servers that run, by endpoint."""
@@ -170,7 +188,7 @@ class Gateway:
             raise
         for hash_, flight in others.items():
             with contextlib.suppress(concurrent.futures.CancelledError):
-                samples[hash_] = dataclasses.replace(flight.result(), cached=True)
+                samples[hash_] = _made_elsewhere(flight.result())
                 self._report(stage, role_name, cached=1)
         return samples
 
@@ -210,16 +228,22 @@ class Gateway:
             _abandon(tasks)
 
     async def _run_job(self, job: Job) -> None:
+        most, payment = highest_price(job.client.endpoint, job.body), None
+        await self._budget.reserve(most)
         try:
             answer = await job.client.ask(job.role, job.body, job.ticket)
+            samples = read_answer(job, answer)
+            payment = pay_for(self._settings.run, job.client.endpoint, samples)
         except GaveUpError as failure:
             if job.ticket.abandoned:
                 raise asyncio.CancelledError from None
             samples = failed_samples(job, failure)
             self._report(job.stage, job.role, failed=len(samples))
-        else:
-            samples = read_answer(job, answer)
-            await asyncio.wrap_future(self._commits.submit([to_cache(sample) for sample in samples]))
+        finally:
+            self._budget.settle(most, payment.cost if payment else 0.0)
+        if not samples[0].error:
+            stored = self._commits.submit([to_cache(sample) for sample in samples], payment)
+            await asyncio.wrap_future(stored)
             self._report(job.stage, job.role, made=len(samples))
         self._flights.land(job.flights, samples)
 
@@ -245,6 +269,11 @@ class Gateway:
         for client in self._clients.values():
             await client.close()
         await self._loop.shutdown_default_executor()
+
+
+def _made_elsewhere(sample: ChatSample) -> ChatSample:
+    """A sample as it is for those who did not make it: nothing was paid, and its failures are counted once."""
+    return dataclasses.replace(sample, cached=True, failures=())
 
 
 def _abandon(tasks: dict[asyncio.Task[None], Job]) -> None:
@@ -277,7 +306,8 @@ _open_pid = os.getpid()
 def open_gateway(settings: FactorySettings) -> Gateway:
     """The gateway of this process for these settings, made at the first call and shared by all threads.
 
-    Settings that differ only in what no call depends on (run name, batch size, ...) share one.
+    Settings that differ only in what no call depends on (batch size, ...) share one; a run of another name pays from
+    a budget of its own.
     """
     global _open_pid
     with _open_lock:
@@ -285,10 +315,10 @@ def open_gateway(settings: FactorySettings) -> Gateway:
             # threads do not survive a fork: what was inherited belongs to the parent
             _open.clear()
             _open_pid = os.getpid()
-        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed"})
+        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget"})
         key = digest([str(settings.data_dir.resolve()), parts])
         if key not in _open:
-            cache = CallCache(settings.data_dir / "calls.sqlite")
+            cache = CallCache(settings.data_dir / CALL_CACHE_FILE)
             _open[key] = Gateway(settings, cache), cache
         return _open[key][0]
 

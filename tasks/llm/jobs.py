@@ -8,8 +8,8 @@ from typing import Any
 
 from models.records import LlmCall
 from models.settings import Endpoint, Role, RoleName
-from storage.call_cache import CachedCall
-from tasks.llm.calls import ChatRequest, ChatSample, request_body
+from storage.call_cache import CachedCall, Payment
+from tasks.llm.calls import ChatRequest, ChatSample, Mode, request_body
 from tasks.llm.endpoint import Answer, EndpointClient, GaveUpError, Ticket
 from tasks.llm.flights import Flight
 
@@ -59,17 +59,45 @@ def read_answer(job: Job, answer: Answer) -> list[ChatSample]:
             tries=answer.tries,
             cached=False,
             request_hash=hash_,
+            failures=answer.failures if place == 0 else (),
         )
-        for hash_, choice in zip(job.flights, answer.choices, strict=True)
+        for place, (hash_, choice) in enumerate(zip(job.flights, answer.choices, strict=True))
     ]
 
 
 def failed_samples(job: Job, failure: GaveUpError) -> list[ChatSample]:
     """The samples of a job that failed for good."""
     return [
-        ChatSample("", "error", job.client.endpoint.model, 0, 0, 0.0, failure.tries, False, hash_, str(failure))
-        for hash_ in job.flights
+        ChatSample(
+            text="",
+            finish_reason="error",
+            model=job.client.endpoint.model,
+            prompt_tokens=0,
+            completion_tokens=0,
+            seconds=0.0,
+            tries=failure.tries,
+            cached=False,
+            request_hash=hash_,
+            error=str(failure),
+            error_kind=failure.failures[-1].kind,
+            failures=failure.failures if place == 0 else (),
+        )
+        for place, hash_ in enumerate(job.flights)
     ]
+
+
+def pay_for(run: str, endpoint: Endpoint, samples: Sequence[ChatSample]) -> Payment | None:
+    """What a run pays for the samples of a job; None where the endpoint has no prices."""
+    costs = [cost_of(sample, endpoint) for sample in samples]
+    paid = [cost for cost in costs if cost is not None]
+    return Payment(run=run, calls=len(paid), cost=sum(paid)) if paid else None
+
+
+def cost_of(sample: ChatSample, endpoint: Endpoint | None) -> float | None:
+    """The cost of a sample; unknown unless the endpoint has both prices."""
+    if endpoint is None or endpoint.price_in is None or endpoint.price_out is None:
+        return None
+    return (sample.prompt_tokens * endpoint.price_in + sample.completion_tokens * endpoint.price_out) / 1e6
 
 
 def to_cache(sample: ChatSample) -> CachedCall:
@@ -101,11 +129,10 @@ def from_cache(call: CachedCall) -> ChatSample:
     )
 
 
-def account_for(sample: ChatSample, endpoint: Endpoint | None, role: RoleName, stage: str) -> LlmCall:
-    """The record of a sample; its cost is unknown unless the endpoint has both prices."""
-    cost = None
-    if endpoint is not None and endpoint.price_in is not None and endpoint.price_out is not None:
-        cost = (sample.prompt_tokens * endpoint.price_in + sample.completion_tokens * endpoint.price_out) / 1e6
+def account_for(
+    sample: ChatSample, endpoint: Endpoint | None, role: RoleName, stage: str, mode: Mode | None, round_: int
+) -> LlmCall:
+    """The record of a sample."""
     return LlmCall(
         request_hash=sample.request_hash,
         stage=stage,
@@ -115,7 +142,9 @@ def account_for(sample: ChatSample, endpoint: Endpoint | None, role: RoleName, s
         completion_tokens=sample.completion_tokens,
         seconds=sample.seconds,
         tries=sample.tries,
-        cost=cost,
+        cost=cost_of(sample, endpoint),
         cached=sample.cached,
         error=sample.error,
+        mode=mode or "",
+        round=round_,
     )

@@ -18,7 +18,7 @@ from models.base import Language
 from models.prompting import ChatMessage
 from models.settings import RoleName
 from tasks.batch import Batch
-from tasks.llm.answers import Answer, UnreadableAnswerError, read_answer, schema_text
+from tasks.llm.answers import Answer, AnswerFailure, UnreadableAnswerError, read_answer, schema_text
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
 from tasks.llm.endpoint import FormatRefusedError
 from tasks.llm.gateway import open_gateway
@@ -86,17 +86,21 @@ class Reply(Generic[Answer]):
         value: The answer; None: unreadable after all rounds.
         raw: The last text.
         why: Why it is unreadable; empty when it is not.
+        kind: The kind of that failure; None when it is readable, or when the call failed.
         model: Who answered.
         mode: How the server was asked: with a JSON schema, for any JSON object, or for text.
         rounds: How often it was asked, from 1.
+        failed: The call failed for good: there is no answer, and asking again is for the next run.
     """
 
     value: Answer | None
     raw: str
     why: str
+    kind: AnswerFailure | None
     model: str
     mode: Mode
     rounds: int
+    failed: bool = False
 
 
 def ask_structured(batch: Batch, role: RoleName, questions: Sequence[Question[Answer]]) -> list[list[Reply[Answer]]]:
@@ -104,8 +108,10 @@ def ask_structured(batch: Batch, role: RoleName, questions: Sequence[Question[An
 
     All open questions are asked at the same time, round by round.
 
+    Every unusable answer is counted with the batch, and so are those that stay unusable.
+
     Raises:
-        StageError: Some calls failed for good (not: were answered badly). Completed ones are in the call cache.
+        StageError: Too many calls failed for good (not: were answered badly). Completed ones are in the call cache.
         EndpointError: The endpoint refuses the requests in every mode.
     """
     replies: list[list[Reply[Answer] | None]] = [[None] * question.samples for question in questions]
@@ -114,7 +120,7 @@ def ask_structured(batch: Batch, role: RoleName, questions: Sequence[Question[An
         groups: dict[tuple[int, str, str], list[int]] = defaultdict(list)
         for place, given in enumerate(replies):
             for vote, last in enumerate(given):
-                if last is None or last.value is None:
+                if last is None or (last.value is None and not last.failed):
                     groups[place, last.raw if last else "", last.why if last else ""].append(vote)
         if not groups:
             break
@@ -123,7 +129,17 @@ def ask_structured(batch: Batch, role: RoleName, questions: Sequence[Question[An
         for ((place, _, _), votes), answers in zip(groups.items(), samples, strict=True):
             for vote, sample in zip(votes, answers, strict=True):
                 replies[place][vote] = _read(questions[place], sample, mode, round_)
+                _count_failure(batch, role, replies[place][vote])
     return [[reply for reply in given if reply is not None] for given in replies]
+
+
+def _count_failure(batch: Batch, role: RoleName, reply: Reply[Answer] | None) -> None:
+    """An unusable answer counts with the batch; the last one of a question is lost."""
+    if reply is None or reply.kind is None:
+        return
+    batch.failures.count(role, reply.model, reply.kind, reply.why)
+    if reply.rounds == MAX_ROUNDS:
+        batch.failures.lose(role, reply.model, reply.kind, reply.why)
 
 
 def _ask(
@@ -141,7 +157,7 @@ def _ask(
     while True:
         mode = modes[endpoint]
         try:
-            return batch.ask(role, requests(mode)), mode
+            return batch.ask(role, requests(mode), mode=mode, round_=round_), mode
         except FormatRefusedError as refusal:
             if mode == _MODES[-1]:
                 raise
@@ -185,15 +201,20 @@ def _response_format(question: Question[Answer], mode: Mode) -> dict[str, Any] |
 
 
 def _read(question: Question[Answer], sample: ChatSample, mode: Mode, round_: int) -> Reply[Answer]:
+    if sample.error:
+        why = f"the call failed: {sample.error}"
+        return Reply(None, "", why[:MAX_WHY], None, sample.model, mode, round_, failed=True)
     value: Answer | None = None
+    kind: AnswerFailure | None = None
+    why = ""
     if sample.finish_reason == "length":
-        why = "It was cut off at the limit of tokens; keep it shorter."
+        kind, why = "cut", "It was cut off at the limit of tokens; keep it shorter."
     else:
         try:
             value = read_answer(sample.text, question.answer)
         except UnreadableAnswerError as error:
-            why = str(error)
+            kind, why = error.kind, str(error)
         else:
-            why = question.complain(value) or ""
-    why = " ".join(why.split())[:MAX_WHY]
-    return Reply(None if why else value, sample.text, why, sample.model, mode, round_)
+            if complaint := question.complain(value):
+                value, kind, why = None, "unusable", complaint
+    return Reply(value, sample.text, " ".join(why.split())[:MAX_WHY], kind, sample.model, mode, round_)

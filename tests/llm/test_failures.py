@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import pickle
 import socket
@@ -9,12 +10,66 @@ from typing import Any
 import pytest
 
 from models.errors import EndpointError, SettingsError
-from tasks.llm.endpoint import PAUSES_A_TRY
+from models.settings import Endpoint
+from tasks.llm.calls import FailureKind
+from tasks.llm.endpoint import PAUSES_A_TRY, Answer, EndpointClient, GaveUpError, Ticket
 from tests.llm.conftest import Opener, Server
 from tests.llm.support import chats
 
 KEY = "sk-very-secret-0123456789"
 TRANSIENT = ["internal", "unavailable", "drop", "not_json", "no_choices", "null_content", "wrong_types", "few_choices"]
+KINDS: dict[str, FailureKind] = {
+    "rate_limit": "rate_limit",
+    "internal": "server_error",
+    "unavailable": "server_error",
+    "slow": "timeout",
+    "drop": "connection",
+    "not_json": "malformed",
+    "no_choices": "malformed",
+    "null_content": "malformed",
+    "wrong_types": "malformed",
+}
+BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 900}
+
+
+def ask(base_url: str, **fields: Any) -> Answer | GaveUpError:
+    client = EndpointClient("scripted", Endpoint(base_url=base_url, model="scripted", **fields), "unused")
+
+    async def send() -> Answer | GaveUpError:
+        try:
+            return await client.ask("policy", BODY, Ticket())
+        except GaveUpError as failure:
+            return failure
+        finally:
+            await client.close()
+
+    client.prepare()
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(("fault", "kind"), KINDS.items())
+def test_every_failed_attempt_is_told_by_kind(serve: Server, fault: Any, kind: FailureKind) -> None:
+    server = serve(first=(fault, "internal"), retry_after="0", slow_s=3)
+    answer = ask(server.base_url, timeout_s=0.2)
+    assert isinstance(answer, Answer)
+    assert ([failure.kind for failure in answer.failures], answer.tries) == ([kind, "server_error"], 3)
+    assert "500" in answer.failures[1].why
+
+
+def test_a_request_that_is_given_up_tells_all_its_failures(serve: Server) -> None:
+    server = serve(first=("rate_limit", "drop", "not_json"), retry_after="")
+    failed = ask(server.base_url, max_tries=3)
+    assert isinstance(failed, GaveUpError)
+    assert ([failure.kind for failure in failed.failures], failed.tries) == (
+        ["rate_limit", "connection", "malformed"], 3,
+    )  # fmt: skip
+    assert failed.failures[-1].why in str(failed)
+
+
+def test_nobody_at_the_address_is_a_failed_connection() -> None:
+    failed = ask("http://127.0.0.1:1/v1", max_tries=2)
+    assert isinstance(failed, GaveUpError)
+    assert [failure.kind for failure in failed.failures] == ["connection", "connection"]
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)

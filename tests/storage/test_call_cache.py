@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import StorageError
-from storage.call_cache import CachedCall, CallCache
+from storage.call_cache import CachedCall, CallCache, Payment
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,15 @@ def call(name: str, text: str = "answer", **changes: object) -> CachedCall:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "calls.sqlite"
+
+
+def test_what_a_run_has_spent_is_kept_with_the_answers(path: Path) -> None:
+    with CallCache(path) as cache:
+        assert cache.spent("r") == 0
+        cache.put_many([call("a")], [Payment(run="r", calls=1, cost=0.25), Payment(run="s", calls=1, cost=8)])
+    with CallCache(path) as cache:
+        cache.put_many([call("b"), call("c")], [Payment(run="r", calls=2, cost=0.5)])
+        assert (cache.spent("r"), cache.spent("s"), cache.spent("t")) == (0.75, 8, 0)
 
 
 def test_calls_come_back_as_they_were(path: Path) -> None:
@@ -89,7 +98,7 @@ def test_many_processes_on_a_new_file(path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from storage.call_cache import CachedCall, CallCache
+from storage.call_cache import CachedCall, CallCache, Payment
 with CallCache(Path(sys.argv[1])) as cache:
     for number in range(100):
         name = f"{number}-{sys.argv[2]}"

@@ -35,6 +35,7 @@ def endpoint(**values: Any) -> dict[str, Any]:
         {"data": "/elsewhere"},
         {"batch_size": 7},
         {"export": {"validation_share": 0.5}},
+        {"max_failed_share": 0.5},
         endpoint(base_url="http://b/v1"),
         endpoint(max_concurrency=2),
         endpoint(api_key_env="KEY"),

@@ -12,6 +12,7 @@ from models.records import Exclusion, Judgment, LlmCall, PartRef, VoteSplit
 from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.judging import JUDGE_BY_CODE, judge_responses
+from tasks.llm.answers import AnswerFailure
 from tasks.llm.prompts import judge
 from tasks.llm.structured import MAX_ROUNDS, Reply
 from tasks.pairing import build_pairs
@@ -112,9 +113,9 @@ def test_what_stays_unreadable_is_unscored_and_makes_no_pairs(tmp_path: Path) ->
 def reply(*letters: str) -> Reply[judge.GivenVerdicts]:
     """A vote; without letters one that cannot be read."""
     value = judge.GivenVerdicts.model_validate_json(say(*letters)) if letters else None
-    return Reply(
-        value=value, raw="mumble\n" * 100, why="" if letters else "no JSON", model="m", mode="schema", rounds=1
-    )
+    kind: AnswerFailure | None = None if letters else "not_json"
+    why = "" if letters else "no JSON"
+    return Reply(value=value, raw="mumble\n" * 100, why=why, kind=kind, model="m", mode="schema", rounds=1)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
+from flows.rounds import ROUND_COLUMNS, compare_rounds, round_cells
 from flows.run import Run
 from models.agreement import JudgeAgreement
-from models.summary import NOISE_CASES, RunSummary
+from models.summary import NOISE_CASES, RoundResult, RunSummary
 from storage.catalog import build_catalog
 from storage.exports import export_run
 from storage.summary import count_run
@@ -30,6 +31,7 @@ def finish_run(run: Run) -> RunSummary:
         exported=exported.rows,
         export_folder=exported.folder,
         seconds=round(time.monotonic() - run.started, 1),
+        rounds=compare_rounds(run.store.root, run.book.manifest),
     )
     run.book.finish("complete", summary.model_dump(mode="json"))
     create_markdown_artifact(
@@ -64,9 +66,15 @@ def render_markdown(summary: RunSummary) -> str:
             "## Satisfaction by constraint kind",
             table(("kind", "followed", "judged"), [*kinds]),
             *_render_calibration(summary.calibration),
+            *render_rounds(summary.rounds),
             f"Exports: `{summary.export_folder}`",
         ]
     )
+
+
+def render_rounds(rounds: Sequence[RoundResult]) -> list[str]:
+    """The rounds, a row each; nothing where there is one only."""
+    return ["## Rounds", table(ROUND_COLUMNS, [round_cells(item) for item in rounds])] if rounds else []
 
 
 def _render_calibration(calibration: Sequence[JudgeAgreement]) -> list[str]:

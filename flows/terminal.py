@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
+from flows.rounds import ROUND_COLUMNS, round_cells
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 
@@ -79,6 +80,7 @@ def show_summary(summary: RunSummary) -> None:
     if summary.unscored:
         out.print(f"[bold]Unscored[/]  {summary.unscored} judgments: their responses made no pairs")
     _show_calibration(summary)
+    _show_rounds(summary)
     cost = "unknown (no prices set)" if summary.cost is None else f"{summary.cost:.4f}"
     out.print(
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache; the run's "
@@ -106,6 +108,18 @@ def _show_calibration(summary: RunSummary) -> None:
         f"[bold]Judge[/]  agrees with the checks on {agreement} of {whole.n} constraints, kappa {kappa}"
         + "".join(f"; {text}" for text in wrong)
     )
+
+
+def _show_rounds(summary: RunSummary) -> None:
+    if not summary.rounds:
+        return
+    table = Table(title="Rounds", title_justify="left", title_style="bold", box=None)
+    for place, name in enumerate(ROUND_COLUMNS):
+        table.add_column(name, justify="left" if place < 2 else "right")
+    for item in summary.rounds:
+        table.add_row(*(escape(cell) for cell in round_cells(item)))
+    out.print()
+    out.print(table)
 
 
 def _show_satisfaction(summary: RunSummary) -> None:

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 
 from flows import run as current_run
 from flows.cancellation import is_cancelled, show_as_cancelled
-from flows.candidates import read_trained
+from flows.trained import read_trained
 from flows.training_artifacts import TrainingProgress, publish_training
 from models.errors import SettingsError
 from models.loading import validate_settings
@@ -169,12 +169,12 @@ def policy_weights(manifest: Manifest, settings: TrainingSettings) -> tuple[str,
     RPO's reference is the policy that sampled, so a later round goes on from the adapter of the one before it.
 
     Raises:
-        SettingsError: The run's settings name a server, and weights are not known; or the policy's training run is gone.
+        SettingsError: The run's settings name a server, and weights are not known; or its training run is gone.
     """
     if manifest.policy is None:
         return policy_model(manifest), None
     folder = Path(settings.data).resolve() / TRAINING_FOLDER / manifest.policy
-    trained = read_trained(folder)
+    trained = read_trained(Path(settings.data), manifest.policy)
     if not trained.adapter:
         return str(folder / "final"), None
     if settings.training.lora_rank == 0:

@@ -95,8 +95,8 @@ class TrainingConfig(Recipe):
     model: str = Field(description="The policy before training: a model folder, a Hub name, a GGUF file or `embedded`.")
     adapter: str | None = Field(
         default=None,
-        description="Folder of an adapter of the model that training goes on from, as in a later round: the policy with "
-        "it is the reference. Rank and alpha are the adapter's.",
+        description="Folder of an adapter of the model that training goes on from, as in a later round: the policy "
+        "with it is the reference. Rank and alpha are the adapter's.",
     )
     run: str = Field(default="", description="The factory run that the rows come from; for the records.")
     train_file: str = Field(description="Rows to train on: JSON lines, as `rpo export` writes them for the method.")

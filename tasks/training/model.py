@@ -113,7 +113,7 @@ def load_adapter(policy: Any, folder: str) -> Any:
         raise SettingsError(
             f"The adapter {folder} cannot be loaded onto {policy.config.name_or_path}: {str(error)[:300]}",
             safe="Nothing was trained.",
-            next_step="Train the round before it again, or say which model is to be trained: --set training.model=FOLDER",
+            next_step="Train the round before it again, or say which model to train: --set training.model=FOLDER",
         ) from error
 
 

@@ -261,7 +261,7 @@ def _save(config: TrainingConfig, folder: Path, trainer: Any, tokenizer: Any) ->
     trainer.save_model(str(final))  # gathers shards; every process takes part
     if trainer.accelerator.is_main_process:
         (final / "training_args.bin").unlink(missing_ok=True)  # a pickle, for nobody to load
-        shutil.rmtree(final / REFERENCE_ADAPTER, ignore_errors=True)  # the earlier round's, which lies in its own folder
+        shutil.rmtree(final / REFERENCE_ADAPTER, ignore_errors=True)  # the earlier round's: it is kept there
     merged = folder / "merged" if config.merge and config.lora_rank else None
     if merged is not None and trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()

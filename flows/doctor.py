@@ -125,7 +125,12 @@ def _check_endpoint(name: str, endpoint: Endpoint) -> Iterator[Finding]:
             )
             return
         headers["Authorization"] = f"Bearer {key}"
-    address = f"{(endpoint.base_url or '').rstrip('/')}/models"
+    for url in endpoint.base_urls:
+        yield _check_address(name, endpoint, url, headers)
+
+
+def _check_address(name: str, endpoint: Endpoint, url: str, headers: dict[str, str]) -> Finding:
+    address = f"{url.rstrip('/')}/models"
     try:
         reply = httpx.get(address, headers=headers, timeout=10)
         reply.raise_for_status()
@@ -133,14 +138,12 @@ def _check_endpoint(name: str, endpoint: Endpoint) -> Iterator[Finding]:
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
         fix = f"Check the key in {endpoint.api_key_env}." if code in (401, 403) else "Check base_url: it ends in /v1."
-        yield Finding(ok=False, what=f"endpoint {name}: {address} answers {code}", fix=fix)
-        return
+        return Finding(ok=False, what=f"endpoint {name}: {address} answers {code}", fix=fix)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         what = f"endpoint {name}: {address} does not answer as a model server ({type(error).__name__})"
-        yield Finding(ok=False, what=what, fix="Start the server, or mend base_url.")
-        return
+        return Finding(ok=False, what=what, fix="Start the server, or mend base_url.")
     known = endpoint.model in models
-    yield Finding(
+    return Finding(
         ok=known,
         what=f"endpoint {name}: {address}" + ("" if known else f" has no model {endpoint.model!r}"),
         fix="" if known else f"It has: {', '.join(models[:10])}",

@@ -232,8 +232,9 @@ class CallFailure(Strict):
     role: str = Field(description="The role that was asked.")
     model: str = Field(description="The model.")
     kind: str = Field(
-        description="Of attempts: rate_limit, server_error, timeout, connection, malformed. Of answers: cut (at the "
-        "limit of tokens), not_json, wrong_schema, unusable (ids missing or unknown, wrong language, ...)."
+        description="Of attempts: rate_limit, server_error, timeout, connection, malformed, too_long (for the model's "
+        "context). Of answers: cut (at the limit of tokens), not_json, wrong_schema, unusable (ids missing or unknown, "
+        "wrong language, ...)."
     )
     count: int = Field(ge=0, description="How often; most were asked again and answered.")
     lost: int = Field(ge=0, description="Answers that were given up for it in the end.")

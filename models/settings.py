@@ -94,8 +94,10 @@ class Serve(Strict):
 class Endpoint(Strict):
     """An OpenAI-compatible server and the model on it."""
 
-    base_url: str | None = Field(
-        default=None, description="Base address, such as http://127.0.0.1:8000/v1; empty only with serve."
+    base_url: str | list[str] | None = Field(
+        default=None,
+        description="Base address, such as http://127.0.0.1:8000/v1, or a list of the addresses of several servers "
+        "with the same model: each request goes to the one with the fewest in flight; empty only with serve.",
     )
     model: str = Field(min_length=1, description="Name of the model on that server.")
     identity: str | None = Field(
@@ -105,7 +107,7 @@ class Endpoint(Strict):
     api_key_env: str | None = Field(
         default=None, description="NAME of the environment variable that holds the key; never the key itself."
     )
-    max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most.")
+    max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most, at each address.")
     timeout_s: float = Field(default=300, gt=0, description="Seconds after which a request is given up and retried.")
     max_tries: int = Field(default=6, ge=1, le=50, description="Attempts a request before it counts as failed.")
     samples_in_one_request: bool = Field(
@@ -122,6 +124,8 @@ class Endpoint(Strict):
     def _one_address(self) -> Endpoint:
         if (self.base_url is None) == (self.serve is None):
             raise ValueError("an endpoint has either base_url or serve")
+        if self.base_url == [] or len(set(self.base_urls)) < len(self.base_urls):
+            raise ValueError("a list in base_url holds at least one address, and none twice")
         adapted = self.serve is not None and self.serve.lora_path is not None
         if adapted and not self.identity:
             raise ValueError(
@@ -130,6 +134,12 @@ class Endpoint(Strict):
         if adapted and self.serve is not None and self.serve.engine == "vllm" and self.serve.model_path is None:
             raise ValueError("with serve.lora_path `model` names the adapter: give serve.model_path, the base model")
         return self
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Its addresses; none where the factory serves it."""
+        given = self.base_url or []
+        return [given] if isinstance(given, str) else given
 
 
 class Role(Strict):

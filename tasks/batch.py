@@ -23,7 +23,7 @@ from models.errors import FactoryError, StageError
 from models.records import Exclusion, LlmCall, PartRef
 from models.settings import FactorySettings, RoleName
 from storage.parts import PartStore
-from tasks.failures import FailureCounts
+from tasks.failure_counts import FailureCounts
 from tasks.identity import incomplete_key, part_key, stage_identity
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
 from tasks.llm.gateway import open_gateway

@@ -1,33 +1,30 @@
-"""A JSON value for a JSON schema, decided by a generator: what a model that keeps to the schema might say.
+"""A JSON value for a JSON schema, decided by a generator: what a model that keeps to schema and prompt might say.
 
 Enums are chosen from, ids are those that the prompt gives, each once; strings are short texts, arrays have as many
-items as they may. Enough of JSON schema for what pydantic writes.
+items as they may. What a property is for is told by its name (``tests.scripted_sense``). Enough of JSON schema for
+what pydantic writes.
 """
 
-import json
 import random
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests import scripted_sense as sense
+from tests.scripted_chat import Chat
+from tests.scripted_faults import is_id
 from tests.scripted_text import write_sentence
 
-_ID = r"[a-z]{1,2}\d{1,3}|[0-9a-f]{16}"
-_LEADING_ID = re.compile(rf"^[-*\[(< \t]*({_ID})[\])>.:]", re.MULTILINE)
-_ANY_ID = re.compile(rf"(?<![\w-])({_ID})(?![\w-])")
 _TRUE_SHARE = 0.85
 _MOST_ITEMS = 3
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes values of one answer."""
+    """Writes the values of one answer."""
 
     rng: random.Random
     root: dict[str, Any]
-    ids: Sequence[str]
-    chinese: bool
+    chat: Chat
 
     def write(self, schema: dict[str, Any], name: str = "") -> Any:
         """A value of a schema; ``name`` is that of the property it is for."""
@@ -35,12 +32,12 @@ class Writer:
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return self.rng.choice(schema["enum"])
+            return sense.choose(self.rng, schema["enum"])
         if options := schema.get("anyOf") or schema.get("oneOf"):
             return self.write(self.rng.choice(options), name)
         match schema.get("type"):
             case "object":
-                return {key: self.write(item, key) for key, item in schema.get("properties", {}).items()}
+                return self._write_object(schema)
             case "array":
                 return self._write_array(schema, name)
             case "integer":
@@ -58,25 +55,39 @@ class Writer:
             schema = self.root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
         return schema
 
+    def _write_object(self, schema: dict[str, Any]) -> dict[str, Any]:
+        value = {key: self.write(item, key) for key, item in schema.get("properties", {}).items()}
+        if {"applies", "words", "situation", "text", "check"} <= set(value):
+            value |= sense.write_constraint(self.rng, self.chat, value["check"])
+        return value
+
     def _write_array(self, schema: dict[str, Any], name: str) -> list[Any]:
         items = schema.get("items", {"type": "string"})
         inner = self._resolve(items)
-        least = schema.get("minItems", 1)
-        most = schema.get("maxItems", max(least, _MOST_ITEMS))
-        if key := next((key for key in inner.get("properties", {}) if _is_id(key)), None):
-            known = self._resolve(inner["properties"][key]).get("enum", self.ids)
+        ids = self.chat.ids
+        least = max(schema.get("minItems", 1), sense.LEAST_ITEMS.get(name, 0))
+        most = max(least, schema.get("maxItems", _MOST_ITEMS))
+        if key := next((key for key in inner.get("properties", {}) if is_id(key)), None):
+            known = self._resolve(inner["properties"][key]).get("enum", ids)
             if known:
-                return [self.write(inner, name) | {key: id_} for id_ in known]
-        if _is_id(name.removesuffix("s")) and self.ids:
-            return self.rng.sample(list(self.ids), min(len(self.ids), self.rng.randint(least, max(least, most))))
-        return [self.write(items, name) for _ in range(self.rng.randint(least, max(least, most)))]
+                return [self._write_keyed(inner, name, key, id_) for id_ in known]
+        if is_id(name.removesuffix("s")) and ids:
+            return self.rng.sample(ids, min(len(ids), self.rng.randint(least, most)))
+        return [self.write(items, name) for _ in range(self.rng.randint(least, most))]
+
+    def _write_keyed(self, schema: dict[str, Any], name: str, key: str, id_: str) -> dict[str, Any]:
+        row: dict[str, Any] = self.write(schema, name) | {key: id_}
+        verdict = schema["properties"].get("verdict")
+        if verdict is not None and "violated" in self._resolve(verdict).get("enum", ()):
+            row["verdict"] = sense.judge(self.rng, self.chat, id_)
+        return row
 
     def _write_string(self, schema: dict[str, Any], name: str) -> str:
-        if _is_id(name) and self.ids:
-            return self.rng.choice(list(self.ids))
-        text = write_sentence(self.rng, chinese=self.chinese)
+        if is_id(name) and self.chat.ids:
+            return self.rng.choice(self.chat.ids)
+        text = sense.write_named(self.rng, self.chat, name) or write_sentence(self.rng, chinese=self.chat.chinese)
         while len(text) < schema.get("minLength", 0):
-            text += " " + write_sentence(self.rng, chinese=self.chinese)
+            text += " " + write_sentence(self.rng, chinese=self.chat.chinese)
         return text[: schema.get("maxLength", len(text))]
 
     def _bounds(self, schema: dict[str, Any]) -> tuple[int, int]:
@@ -85,52 +96,6 @@ class Writer:
         return low, max(low, high)
 
 
-def write_answer(rng: random.Random, schema: dict[str, Any], prompt: str, *, chinese: bool) -> Any:
-    """A value of ``schema`` that speaks of the ids in ``prompt``."""
-    return Writer(rng, schema, find_ids(prompt), chinese).write(schema)
-
-
-def find_ids(prompt: str) -> list[str]:
-    """The ids in a prompt: those at the beginning of lines (``c1: ...``), or else any."""
-    return list(dict.fromkeys(_LEADING_ID.findall(prompt) or _ANY_ID.findall(prompt)))
-
-
-def find_schema(prompt: str) -> dict[str, Any] | None:
-    """The last JSON schema that stands at the beginning of a line of a prompt."""
-    for place in reversed([match.start() for match in re.finditer(r"^\{", prompt, re.MULTILINE)]):
-        try:
-            found, _ = json.JSONDecoder().raw_decode(prompt, place)
-        except ValueError:
-            continue
-        if "properties" in found:
-            return dict(found)
-    return None
-
-
-def spoil_answer(rng: random.Random, text: str, fault: str) -> str:
-    """What a model says that does not keep to the schema, or not quite."""
-    match fault:
-        case "sloppy_json":  # what a reader can mend
-            mended = [
-                f"```json\n{text}\n```",
-                f"Here it is:\n\n{text}\n\nI hope this helps.",
-                text[:-1] + ",}",
-                text + "}",
-            ]
-            return rng.choice(mended)
-        case "malformed_json":  # what nobody should mend
-            return rng.choice([text[: len(text) // 2], text.replace('"', "'"), text.replace(":", " ", 1), "I cannot."])
-    value = json.loads(text)
-    rows = next((item for item in value.values() if isinstance(item, list) and item), [])
-    keyed = [row for row in rows if isinstance(row, dict) and any(map(_is_id, row))]
-    if fault == "wrong_value_types":
-        value = {key: [item] for key, item in value.items()}
-    elif keyed and fault == "missing_ids":
-        rows.remove(rng.choice(keyed))
-    elif keyed and fault == "extra_ids":
-        rows.append({key: "z999" if _is_id(key) else item for key, item in keyed[-1].items()})
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _is_id(name: str) -> bool:
-    return name == "id" or name.endswith("_id")
+def write_answer(rng: random.Random, schema: dict[str, Any], chat: Chat) -> Any:
+    """A value of ``schema`` that answers a chat."""
+    return Writer(rng, schema, chat).write(schema)

@@ -1,34 +1,29 @@
-"""An OpenAI-compatible server that answers from a hash: ``python -m tests.scripted_server --port 0``.
+"""An OpenAI-compatible server that answers from a hash; ``rpo scripted-server`` starts it.
 
-The same body gets the same answer, always and everywhere. It can misbehave on request, and it counts what it is asked,
-so that a test can say how often a call was made. A request with a JSON schema gets an object of that schema; so does
-one for a JSON object or for text whose prompt ends in a schema. Nothing is kept on disk.
+The same body gets the same answer, always and everywhere. It can misbehave on request, and it counts what it is asked
+and what it did wrong, so that a test can say how often a call was made. A request with a JSON schema gets an object of
+that schema; so does one for a JSON object or for text whose prompt ends in a schema. Nothing is kept on disk.
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
 import random
-import re
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from aiohttp import web
 
-from tests.scripted_answers import find_schema, spoil_answer, write_answer
-from tests.scripted_text import write_text
+from tests.scripted_answers import write_answer
+from tests.scripted_chat import Chat, split_tokens
+from tests.scripted_faults import Fault, draw_fault, error_response, is_answered, refuse, spoil_answer, spoil_body
+from tests.scripted_sense import write_prose
 
-Fault = Literal[
-    "rate_limit", "unavailable", "internal", "slow", "drop", "not_json", "no_choices", "null_content", "wrong_types",
-    "few_choices", "bad_request", "quota", "surrogate", "length_null",
-    "sloppy_json", "malformed_json", "missing_ids", "extra_ids", "wrong_value_types", "cut",
-]  # fmt: skip
 Format = Literal["json_schema", "json_object"]
 MAX_BODY = 64 * 1024 * 1024
 
@@ -40,10 +35,11 @@ class Script:
     Attributes:
         models: Names that it knows; empty: all.
         key: The key that it wants; empty: none.
+        context: Tokens of a chat that it takes; 0: any number.
         latency_s: Seconds before an answer.
         slow_s: Seconds more that the fault ``slow`` takes.
         retry_after: Value of the header of ``rate_limit`` and ``unavailable``; empty: no header.
-        faults: Probability of each fault, decided by a hash of body and attempt.
+        faults: Share of each fault in all attempts, decided by a hash of body and attempt.
         first: Faults of the first requests, in order; ``ok`` is none.
         faulty_attempts: Attempts of one body that can be faulty; later ones are answered.
         refused: Response formats that it answers 400.
@@ -53,6 +49,7 @@ class Script:
 
     models: tuple[str, ...] = ()
     key: str = ""
+    context: int = 0
     latency_s: float = 0.0
     slow_s: float = 5.0
     retry_after: str = "1"
@@ -71,8 +68,9 @@ class ScriptedServer:
         self.script, self.port = script or Script(), port
         self.attempts: Counter[str] = Counter()
         self.completed: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
         self.arrivals: list[float] = []
-        self.in_flight = self.peak = self.requests = 0
+        self.in_flight = self.peak = self.requests = self.given_up = 0
         self.bodies: deque[dict[str, Any]] = deque(maxlen=1000)
         self._first, self._texts = deque(self.script.first), deque(self.script.texts)
         self._loop = asyncio.new_event_loop()
@@ -102,7 +100,8 @@ class ScriptedServer:
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/counts", self._counts)
         app.router.add_get("/health", self._health)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # cancelled where the client goes away: what it does not wait for is no completed call
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024).start()
         self.port = runner.addresses[0][1]
@@ -123,9 +122,18 @@ class ScriptedServer:
         return web.json_response({"object": "list", "data": [{"id": m, "object": "model"} for m in self.script.models]})
 
     async def _counts(self, _: web.Request) -> web.Response:
-        return web.json_response(
-            {"requests": self.requests, "peak": self.peak, "attempts": self.attempts, "completed_calls": self.completed}
-        )
+        return web.json_response(self.count())
+
+    def count(self) -> dict[str, Any]:
+        """What was asked, answered and done wrong so far."""
+        return {
+            "requests": self.requests,
+            "peak": self.peak,
+            "attempts": self.attempts,
+            "completed_calls": self.completed,
+            "faults": self.faults,
+            "given_up": self.given_up,
+        }
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -142,88 +150,88 @@ class ScriptedServer:
         script, sent = self.script, request.headers.get("Authorization", "")
         if script.key and sent != f"Bearer {script.key}":
             # repeats the key, as some servers do: a client must not pass that on
-            return _error(401, f"Incorrect API key provided: {sent.removeprefix('Bearer ')}", "invalid_api_key")
+            return error_response(401, f"Incorrect API key provided: {sent.removeprefix('Bearer ')}", "invalid_api_key")
         try:
             body = json.loads(raw)
-            messages, n = body["messages"], int(body.get("n") or 1)
-            chinese = _is_chinese(messages)
+            chat, n = Chat(body["messages"]), int(body.get("n") or 1)
             asked = body.get("response_format") or {}
-            refused, schema = asked.get("type") in script.refused, _wanted_schema(asked, messages)
+            schema = asked["json_schema"]["schema"] if asked.get("type") == "json_schema" else chat.schema
         except (ValueError, KeyError, TypeError, AttributeError):
-            return _error(400, "the body is not a chat request", "invalid_request_error")
-        if script.models and body.get("model") not in script.models:
-            return _error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
-        if refused:
-            return _error(400, script.refusal, "invalid_request_error")
+            return error_response(400, "the body is not a chat request", "invalid_request_error")
+        if (refusal := self._turn_away(body.get("model"), asked.get("type"), chat)) is not None:
+            return refusal
         self.bodies.append(body)
-        call = hashlib.sha256(json.dumps(body, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+        # the answer depends on the body, and n only says how many
+        stem = json.dumps({k: v for k, v in body.items() if k not in ("n", "seed")}, sort_keys=True)
+        stem += str(body.get("seed"))
+        call = hashlib.sha256(f"{stem} {n}".encode("utf-8", "surrogatepass")).hexdigest()
         self.attempts[call] += 1
         fault = self._next_fault(call)
-        await asyncio.sleep(script.latency_s + (script.slow_s if fault == "slow" else 0))
-        if (bad := self._misbehave(fault, request)) is not None:
-            return bad
-        # the answer depends on the body, and n only says how many
-        parts = {k: v for k, v in body.items() if k not in ("n", "seed")}
-        stem = json.dumps(parts, sort_keys=True) + str(body.get("seed"))
-        texts = [self._write(random.Random(f"{stem}{i}"), schema, messages, fault, chinese) for i in range(n)]
-        answer = _completion(str(body.get("model")), texts, messages, int(body.get("max_tokens") or 10_000))
-        _spoil(answer, fault)
-        self.completed[call] += 1
+        await self._wait(fault)
+        if fault == "drop" and request.transport is not None:
+            request.transport.close()
+        if (refusal := refuse(fault, script.retry_after)) is not None:
+            self.faults[fault] += 1
+            return refusal
+        texts = [self._write(random.Random(f"{stem}{i}"), schema, chat, fault) for i in range(n)]
+        answer = _completion(str(body.get("model")), texts, chat, int(body.get("max_tokens") or 10_000))
+        if spoil_body(answer, fault):
+            self.faults[fault] += 1
+        if is_answered(fault):
+            self.completed[call] += 1
         return web.json_response(answer)
 
-    def _write(
-        self, rng: random.Random, schema: dict[str, Any] | None, messages: list[Any], fault: str, chinese: bool
-    ) -> str:
+    def _turn_away(self, model: object, asked: object, chat: Chat) -> web.Response | None:
+        """What no attempt would change."""
+        script = self.script
+        if script.models and model not in script.models:
+            return error_response(404, f"The model `{model}` does not exist.", "model_not_found")
+        if script.context and (tokens := chat.count_tokens()) > script.context:
+            said = f"This model's maximum context length is {script.context} tokens, the messages have {tokens}."
+            return error_response(400, said, "context_length_exceeded")
+        if asked in script.refused:
+            return error_response(400, script.refusal, "invalid_request_error")
+        return None
+
+    async def _wait(self, fault: str) -> None:
+        """The latency; a client that goes away meanwhile is noticed (``handler_cancellation``)."""
+        late = fault == "slow"
+        try:
+            await asyncio.sleep(self.script.latency_s + (self.script.slow_s if late else 0))
+        except asyncio.CancelledError:
+            if late:
+                self.faults["slow"] += 1
+            else:
+                self.given_up += 1
+            raise
+
+    def _write(self, rng: random.Random, schema: dict[str, Any] | None, chat: Chat, fault: str) -> str:
         if self._texts:
             return self._texts.popleft()
         if schema is None:
-            return write_text(rng, chinese=chinese)
-        prompt = str(messages[-1]["content"])
-        answer = write_answer(rng, schema, prompt, chinese=chinese)
-        return spoil_answer(rng, json.dumps(answer, ensure_ascii=False), fault)
+            return write_prose(rng, chat)
+        text = json.dumps(write_answer(rng, schema, chat), ensure_ascii=False)
+        said = spoil_answer(rng, text, fault)
+        if said != text:
+            self.faults[fault] += 1
+        return said
 
     def _next_fault(self, call: str) -> str:
         if self._first:
             return self._first.popleft()
         attempt = self.attempts[call]
-        if attempt > self.script.faulty_attempts:
-            return "ok"
-        for fault, probability in self.script.faults.items():
-            if random.Random(f"{call}{attempt}{fault}").random() < probability:
-                return fault
-        return "ok"
-
-    def _misbehave(self, fault: str, request: web.Request) -> web.Response | None:
-        headers = {"Retry-After": self.script.retry_after} if self.script.retry_after else {}
-        match fault:
-            case "rate_limit":
-                return _error(429, "Rate limit reached.", "rate_limit_exceeded", headers)
-            case "quota":
-                return _error(429, "You exceeded your current quota.", "insufficient_quota")
-            case "unavailable":
-                return _error(503, "Service unavailable.", "unavailable", headers)
-            case "internal":
-                return _error(500, "Internal error.", "internal")
-            case "bad_request":
-                return _error(400, "This model's maximum context length is 8 tokens.", "context_length_exceeded")
-            case "not_json":
-                return web.Response(text='{"choices": [', content_type="application/json")
-            case "drop":
-                if request.transport is not None:
-                    request.transport.close()
-                return web.Response()
-        return None
+        return "ok" if attempt > self.script.faulty_attempts else draw_fault(call, attempt, self.script.faults)
 
 
-def _completion(model: str, texts: list[str], messages: list[dict[str, Any]], max_tokens: int) -> dict[str, Any]:
+def _completion(model: str, texts: list[str], chat: Chat, max_tokens: int) -> dict[str, Any]:
     choices, total = [], 0
     for i, text in enumerate(texts):
-        tokens = _tokens(text)
+        tokens = split_tokens(text)
         cut = len(tokens) > max_tokens
         total += min(len(tokens), max_tokens)
         message = {"role": "assistant", "content": "".join(tokens[:max_tokens])}
         choices.append({"index": i, "message": message, "finish_reason": "length" if cut else "stop"})
-    prompt = sum(len(_tokens(str(m.get("content")))) + 4 for m in messages)
+    prompt = chat.count_tokens()
     usage = {"prompt_tokens": prompt, "completion_tokens": total, "total_tokens": prompt + total}
     return {
         "id": "chatcmpl-scripted", "object": "chat.completion", "created": 0, "model": model, "choices": choices,
@@ -231,83 +239,8 @@ def _completion(model: str, texts: list[str], messages: list[dict[str, Any]], ma
     }  # fmt: skip
 
 
-def _spoil(answer: dict[str, Any], fault: str) -> None:
-    match fault:
-        case "no_choices":
-            answer["choices"] = []
-        case "few_choices":
-            answer["choices"].pop()
-        case "null_content":
-            answer["choices"][0]["message"]["content"] = None
-        case "cut":
-            message = answer["choices"][0]["message"]
-            message["content"] = message["content"][: len(message["content"]) // 2]
-            answer["choices"][0]["finish_reason"] = "length"
-        case "length_null":
-            answer["choices"][0] |= {"message": {"role": "assistant", "content": None}, "finish_reason": "length"}
-        case "wrong_types":
-            answer["choices"] = [{"index": "zero", "message": "text", "finish_reason": 7} for _ in answer["choices"]]
-            answer["usage"] = "many"
-        case "surrogate":
-            answer["choices"][0]["message"]["content"] = "broken \ud83d emoji"
-
-
-def _wanted_schema(asked: dict[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if asked.get("type") == "json_schema":
-        return dict(asked["json_schema"]["schema"])
-    return find_schema(str(messages[-1].get("content")))
-
-
-def _tokens(text: str) -> list[str]:
-    return re.findall(r"\s*(?:[A-Za-z0-9]+|[^A-Za-z0-9\s])|\s+$", text)
-
-
-def _is_chinese(messages: list[dict[str, Any]]) -> bool:
-    # a schema in the prompt is not in the language of the chat
-    users = [re.sub(r"^\{.*$", "", str(m["content"]), flags=re.MULTILINE) for m in messages if m["role"] == "user"]
-    return bool(users) and len(re.findall(r"[\u4e00-\u9fff]", users[-1])) * 4 > len(users[-1])
-
-
-def _error(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"message": message, "code": code}}, status=status, headers=headers)
-
-
-async def _run(server: ScriptedServer) -> None:
-    await server.start()
-    print(json.dumps({"base_url": server.base_url}), flush=True)
-    await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="scripted OpenAI-compatible server on the loopback address")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--latency-ms", type=float, default=0)
-    parser.add_argument("--slow-ms", type=float, default=5000, help="more latency of the fault slow")
-    parser.add_argument("--retry-after", default="1", help="header of rate_limit and unavailable")
-    parser.add_argument("--key", default="", help="answer 401 to any other")
-    parser.add_argument("--model", action="append", default=[], help="answer 404 to any other; may be repeated")
-    parser.add_argument("--fault", action="append", default=[], metavar="NAME=P", help=", ".join(get_args(Fault)))
-    parser.add_argument("--faulty-attempts", type=int, default=1_000_000, help="answer later attempts of a body")
-    parser.add_argument("--refuse", action="append", default=[], choices=get_args(Format), help="answer 400 to it")
-    options = parser.parse_args()
-    faults: dict[Fault, float] = {}
-    for option in options.fault:
-        name, _, probability = option.partition("=")
-        if name not in get_args(Fault):
-            parser.error(f"no fault {name!r}; there are: {', '.join(get_args(Fault))}")
-        faults[name] = float(probability or 1)
-    script = Script(
-        models=tuple(options.model),
-        key=options.key,
-        latency_s=options.latency_ms / 1000,
-        slow_s=options.slow_ms / 1000,
-        retry_after=options.retry_after,
-        faults=faults,
-        faulty_attempts=options.faulty_attempts,
-        refused=tuple(options.refuse),
-    )
-    asyncio.run(_run(ScriptedServer(script, port=options.port)))
-
-
 if __name__ == "__main__":
+    # imported here: it imports this module
+    from tests.scripted_tool import main
+
     main()

@@ -40,6 +40,10 @@ _ZH_OBJECTS = (
     "旧地图",
 )
 _ZH_OPENERS = ("首先，", "其次，", "不过，", "例如，", "总之，", "当然，")
+_DEMANDS = ("Mention", "Describe", "Leave out", "Begin with", "Compare", "Praise", "Name", "Ask about", "End with")
+_MANNERS = ("in one sentence", "twice", "as a question", "without any number", "before anything else", "in detail")
+_ZH_DEMANDS = ("请提到", "请描述", "不要说起", "请先说", "请比较", "请称赞", "请问起", "最后说到")
+_ZH_MANNERS = ("，只用一句话", "，说两次", "，用问句", "，不带数字", "，说得详细些", "，放在最前面")
 _EMOJI = ("😀", "🌿", "🎉", "✅", "🚀", "☕")
 
 
@@ -67,6 +71,19 @@ def write_text(rng: random.Random, *, chinese: bool) -> str:
 def write_sentence(rng: random.Random, *, chinese: bool) -> str:
     """One sentence."""
     return (_chinese if chinese else _english)(rng)
+
+
+def write_phrase(rng: random.Random, *, chinese: bool) -> str:
+    """A thing, in a few words."""
+    return rng.choice(_ZH_OBJECTS if chinese else _OBJECTS)
+
+
+def write_demand(rng: random.Random, *, chinese: bool) -> str:
+    """What can be asked of a response, in one sentence that no two of a profile are likely to share."""
+    thing = write_phrase(rng, chinese=chinese)
+    if chinese:
+        return f"{rng.choice(_ZH_DEMANDS)}{thing}{rng.choice(_ZH_MANNERS)}。"
+    return f"{rng.choice(_DEMANDS)} {thing} {rng.choice(_MANNERS)}."
 
 
 def _pick_title(rng: random.Random, chinese: bool) -> str:

@@ -31,8 +31,7 @@ def require_listed(endpoint_name: str, endpoint: Endpoint, name: str, folder: Pa
     """
     key = os.environ.get(endpoint.api_key_env or "", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    given: str | list[str] = endpoint.base_url or []
-    for url in [given] if isinstance(given, str) else given:
+    for url in endpoint.base_urls:
         address = url.rstrip("/")
         try:
             with httpx.Client(headers=headers, timeout=_TIMEOUT_S) as client:

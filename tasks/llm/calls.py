@@ -36,8 +36,9 @@ class ChatRequest:
     response_format: ResponseFormat | None = None
 
 
-FailureKind = Literal["rate_limit", "server_error", "timeout", "connection", "malformed"]
-"""Why an attempt failed: 429; 408, 409 or 5xx; no answer in time; refused or dropped; 200 with something else."""
+FailureKind = Literal["rate_limit", "server_error", "timeout", "connection", "malformed", "too_long"]
+"""Why an attempt failed: 429; 408, 409 or 5xx; no answer in time; refused or dropped; 200 with something else; a
+prompt that does not fit into the model's context."""
 
 
 class Failure(NamedTuple):

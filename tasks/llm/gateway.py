@@ -20,7 +20,8 @@ from storage.call_cache import CALL_CACHE_FILE, CallCache
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
-from tasks.llm.endpoint import EndpointClient, GaveUpError
+from tasks.llm.endpoint import EndpointClient
+from tasks.llm.failures import GaveUpError
 from tasks.llm.flights import Flights
 from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, pay_for, plan_jobs, read_answer, to_cache
 

@@ -10,7 +10,8 @@ from models.records import LlmCall
 from models.settings import Endpoint, Role, RoleName
 from storage.call_cache import CachedCall, Payment
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, request_body
-from tasks.llm.endpoint import Answer, EndpointClient, GaveUpError, Ticket
+from tasks.llm.endpoint import Answer, EndpointClient, Ticket
+from tasks.llm.failures import GaveUpError
 from tasks.llm.flights import Flight
 
 

@@ -38,7 +38,7 @@ def open_to(tmp_path: Path) -> Iterator[Opener]:
     """Opens a gateway to an address; all of a test share one cache file."""
     gateways: list[Gateway] = []
 
-    def start(base_url: str, *, max_tokens: int = 256, seed: int = 0, **fields: Any) -> Gateway:
+    def start(base_url: str | list[str], *, max_tokens: int = 256, seed: int = 0, **fields: Any) -> Gateway:
         settings = settings_to(base_url, tmp_path, max_tokens=max_tokens, seed=seed, **fields)
         gateways.append(Gateway(settings, CallCache(tmp_path / "calls.sqlite")))
         return gateways[-1]
@@ -48,7 +48,9 @@ def open_to(tmp_path: Path) -> Iterator[Opener]:
         gateway.close()
 
 
-def settings_to(base_url: str, data: Path, *, max_tokens: int = 256, seed: int = 0, **fields: Any) -> FactorySettings:
+def settings_to(
+    base_url: str | list[str], data: Path, *, max_tokens: int = 256, seed: int = 0, **fields: Any
+) -> FactorySettings:
     fields = {"base_url": base_url, "model": "scripted", "max_concurrency": 8, "max_tries": 4, **fields}
     return FactorySettings(
         data=str(data),

@@ -1,9 +1,10 @@
 import asyncio
+import json
 import logging
 import pickle
 import socket
-import time
 import traceback
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 
 from models.errors import EndpointError, SettingsError
 from models.settings import Endpoint
+from tasks.llm.addresses import IN_A_ROW
 from tasks.llm.calls import FailureKind
-from tasks.llm.endpoint import PAUSES_A_TRY, Answer, EndpointClient, GaveUpError, Ticket
+from tasks.llm.endpoint import PAUSES_A_TRY, Answer, EndpointClient, Ticket
+from tasks.llm.failures import GaveUpError
 from tests.llm.conftest import Opener, Server
 from tests.llm.support import chats
+from tests.scripted_server import ScriptedServer
 
 KEY = "sk-very-secret-0123456789"
 TRANSIENT = ["internal", "unavailable", "drop", "not_json", "no_choices", "null_content", "wrong_types", "few_choices"]
@@ -30,6 +34,14 @@ KINDS: dict[str, FailureKind] = {
     "wrong_types": "malformed",
 }
 BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "n": 1, "max_tokens": 900}
+
+
+def arrivals_by_call(server: ScriptedServer) -> dict[str, list[float]]:
+    """When each body arrived; needs a server that has been asked less than it remembers."""
+    times = defaultdict(list)
+    for body, arrival in zip(server.bodies, server.arrivals, strict=True):
+        times[json.dumps(body)].append(arrival)
+    return times
 
 
 def ask(base_url: str, **fields: Any) -> Answer | GaveUpError:
@@ -49,8 +61,8 @@ def ask(base_url: str, **fields: Any) -> Answer | GaveUpError:
 
 @pytest.mark.parametrize(("fault", "kind"), KINDS.items())
 def test_every_failed_attempt_is_told_by_kind(serve: Server, fault: Any, kind: FailureKind) -> None:
-    server = serve(first=(fault, "internal"), retry_after="0", slow_s=3)
-    answer = ask(server.base_url, timeout_s=0.2)
+    server = serve(first=(fault, "internal"), retry_after="0", slow_s=5)
+    answer = ask(server.base_url, timeout_s=1)
     assert isinstance(answer, Answer)
     assert ([failure.kind for failure in answer.failures], answer.tries) == ([kind, "server_error"], 3)
     assert "500" in answer.failures[1].why
@@ -80,21 +92,21 @@ def test_what_may_pass_is_tried_again(serve: Server, open_to: Opener, fault: str
 
 
 def test_a_slow_answer_is_given_up_and_asked_again(serve: Server, open_to: Opener) -> None:
-    server = serve(first=("slow",), slow_s=3)
-    [[sample]] = open_to(server.base_url, timeout_s=0.2).complete("policy", chats(1), stage="test")
+    server = serve(first=("slow",), slow_s=9)
+    [[sample]] = open_to(server.base_url, timeout_s=2).complete("policy", chats(1), stage="test")
     assert (sample.error, sample.tries) == (None, 2)
 
 
 @pytest.mark.parametrize("fault", [*TRANSIENT, "slow"])
 def test_a_batch_goes_on_without_the_calls_that_fail_for_good(serve: Server, open_to: Opener, fault: str) -> None:
-    server = serve(faults={fault: 0.4}, retry_after="", slow_s=3)
-    answers = open_to(server.base_url, max_tries=1, timeout_s=0.4).complete("policy", chats(20), stage="test")
+    server = serve(faults={fault: 0.4}, retry_after="", slow_s=9)
+    answers = open_to(server.base_url, max_tries=1, timeout_s=3).complete("policy", chats(20), stage="test")
     failed = [s for g in answers for s in g if s.error]
     assert 0 < len(failed) < 20
     assert all(s.text == "" and not s.cached for s in failed)
     # failures are not stored: they are asked for again, the others are not
     before = server.requests
-    open_to(server.base_url, max_tries=1, timeout_s=0.4).complete("policy", chats(20), stage="test")
+    open_to(server.base_url, max_tries=1, timeout_s=3).complete("policy", chats(20), stage="test")
     assert server.requests - before == len(failed)
 
 
@@ -106,15 +118,39 @@ def test_an_unreliable_server_is_put_up_with(serve: Server, open_to: Opener) -> 
     assert sum(server.completed.values()) >= 100
 
 
-def test_a_429_pauses_the_whole_endpoint(serve: Server, open_to: Opener) -> None:
+# A single refusal holds back its own request and its own place, not the endpoint: with refusals at random (2.5 %) a
+# pause of the endpoint for each of them halved the speed. What it costs: a server at its limit is asked three times
+# more before the pause, and one that refuses in turn with answering gets other requests before its time is over.
+def test_a_single_refusal_holds_back_its_own_request_alone(serve: Server, open_to: Opener) -> None:
     server = serve(first=("ok",) * 8 + ("rate_limit",), retry_after="0.6", latency_s=0.02)
     gateway = open_to(server.base_url, max_concurrency=4, max_tries=1)
     answers = gateway.complete("policy", chats(60), stage="test")
     # an attempt that the server asked to postpone is no failed try
     assert all(s.error is None for g in answers for s in g)
+    [(refused, again)] = [times for times in arrivals_by_call(server).values() if len(times) > 1]
+    assert again - refused > 0.6
+    assert sum(refused < other < again for other in server.arrivals) > 10
+    assert server.peak == 4
+
+
+def test_refusals_in_a_row_pause_the_address(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("ok",) * 8 + ("rate_limit",) * IN_A_ROW, retry_after="0.6", latency_s=0.02)
+    gateway = open_to(server.base_url, max_concurrency=8, max_tries=1)
+    answers = gateway.complete("policy", chats(60), stage="test")
+    assert all(s.error is None for g in answers for s in g)
     gaps = [late - early for early, late in pairwise(server.arrivals)]
     assert sum(gap > 0.5 for gap in gaps) == 1
-    assert server.peak == 4
+    # a pause is no reason to send less afterwards
+    assert server.peak == 8
+
+
+def test_a_limit_on_the_rate_fills_the_places_with_requests_that_wait(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("rate_limit", "ok") * 8, retry_after="0.5", latency_s=0.02)
+    gateway = open_to(server.base_url, max_concurrency=8, max_tries=1)
+    answers = gateway.complete("policy", chats(40), stage="test")
+    assert all(s.error is None for g in answers for s in g)
+    # eight refusals keep eight places: nothing is sent until the first of them is over, without four in a row
+    assert sum(late - early > 0.3 for early, late in pairwise(server.arrivals)) == 1
 
 
 @pytest.mark.parametrize("fault", ["rate_limit", "unavailable"])
@@ -139,7 +175,7 @@ def test_a_429_without_a_time_is_an_ordinary_failure(serve: Server, open_to: Ope
         ({"key": "other"}, {}, ["401", "endpoints.scripted.api_key_env", "NAME"]),
         ({"key": "other"}, {"api_key_env": "TEST_KEY"}, ["401", "variable TEST_KEY", "'policy'", "'scripted'"]),
         ({"models": ("else",)}, {}, ["404", "endpoints.scripted.model", "endpoints.scripted.base_url"]),
-        ({"faults": {"bad_request": 1.0}}, {}, ["400", "too long", "roles.policy.max_tokens"]),
+        ({"faults": {"bad_request": 1.0}}, {}, ["400", "parameter", "roles.policy.temperature"]),
         ({"faults": {"quota": 1.0}}, {"api_key_env": "TEST_KEY"}, ["quota", "balance", "TEST_KEY"]),
     ],
 )
@@ -157,6 +193,16 @@ def test_what_will_not_pass_fails_at_once(
         open_to(server.base_url, max_concurrency=2, **fields).complete("policy", chats(50), stage="test")
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert server.requests <= 4
+
+
+def test_a_prompt_that_is_too_long_fails_alone_and_at_once(serve: Server, open_to: Opener) -> None:
+    server = serve(first=("ok", "too_long"))
+    answers = open_to(server.base_url, max_concurrency=1).complete("policy", chats(5), stage="test")
+    assert server.requests == 5
+    [lost] = [sample for [sample] in answers if sample.error]
+    assert (lost.error_kind, lost.tries) == ("too_long", 1)
+    assert lost.error is not None
+    assert all(words in lost.error for words in ("context length", "roles.policy.max_tokens", "400")), lost.error
 
 
 def test_what_was_completed_before_a_refusal_is_kept(serve: Server, open_to: Opener) -> None:
@@ -220,13 +266,3 @@ def test_our_account_at_openai_is_not_told_to_others(
     server = serve(key="none")
     [[sample]] = open_to(server.base_url).complete("policy", chats(1), stage="test")
     assert sample.error is None
-
-
-def test_speed(serve: Server, open_to: Opener) -> None:
-    server = serve(latency_s=0.1)
-    gateway = open_to(server.base_url, max_concurrency=64)
-    gateway.complete("policy", chats(1, start=9999), stage="test")
-    started = time.perf_counter()
-    gateway.complete("policy", chats(256), stage="test")
-    # the ideal is 0.4 s; the bound is for a loaded machine
-    assert time.perf_counter() - started < 3

@@ -156,7 +156,7 @@ def test_a_server_that_takes_a_schema_and_ignores_it(serve: Server, batch_to: Ma
 
 def test_a_refusal_for_another_reason_is_told(serve: Server, batch_to: Maker) -> None:
     server = serve(faults={"bad_request": 1.0})
-    with pytest.raises(EndpointError, match="context length"):
+    with pytest.raises(EndpointError, match="parameter"):
         ask_one(batch_to(server.base_url), judging(1))
     assert server.requests == 1
 

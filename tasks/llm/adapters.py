@@ -50,9 +50,9 @@ def _load(client: httpx.Client, address: str, name: str, folder: Path) -> str:
     reply = client.post(f"{address}/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)})
     if reply.is_success:
         return ""
-    if reply.status_code == httpx.codes.NOT_FOUND:
-        return "it does not list it, and takes no adapters while it runs"
-    return f"it does not list it, and refuses to load it with {reply.status_code}: {' '.join(reply.text.split())[:300]}"
+    # 404 is said by a server that takes no adapters while it runs, and by one that cannot read the folder
+    said = " ".join(reply.text.split())[:300]
+    return f"it does not list it, and answers {reply.status_code} when it is asked to load it: {said}"
 
 
 def _cannot_serve(endpoint: str, address: str, name: str, folder: Path, why: str, adapter: bool) -> AdapterError:

@@ -26,7 +26,8 @@ from tasks.measures import mean
 from tasks.measuring import tally_models
 from tasks.training.gguf_lora import adapter_identity
 from tests.flows.conftest import Rpo, settings_file, start_scripted, stop
-from tests.flows.test_evaluation import write_record
+from tests.flows.test_evaluation import write_adapter, write_record
+from tests.tiny_model import write_first_layers
 
 TURNS, SAMPLES = 20, 4
 """2 languages x 5 roles x 2 turns."""
@@ -76,6 +77,46 @@ def test_two_rounds_over_the_same_turns(rpo: Rpo, tmp_path: Path) -> None:
     [pairs] = rpo.sql(data, counted)
     assert (trained_["pairs"], trained_["mean_margin"]) == (pairs["pairs"], pytest.approx(pairs["margin"]))
     assert trained_["turns_without_pairs"] == TURNS - pairs["turns"]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_a_round_over_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs the extra `train`")
+    data, model = tmp_path / "data", write_first_layers(tmp_path / "small.gguf", 2)
+    final = write_record(data, "first_rpo", run="first", model=str(model)) / "final"
+    write_adapter(final, layers=2)
+    (tmp_path / "factory.toml").write_text(
+        f"""
+        run = "first"
+        data = {json.dumps(str(data))}
+        samples = 2
+        [seeds]
+        max_roles = 1
+        languages = ["en"]
+        [dialogues]
+        turns = 1
+        reference_samples = 1
+        [endpoints.demo]
+        model = "small"
+        serve = {{model_path = {json.dumps(str(model))}}}
+        [roles.policy]
+        max_tokens = 24
+        """,
+        "utf-8",
+    )
+    rpo.json("run")
+    second = rpo.json("run", "--run", "second", "--policy", "first_rpo")
+    # the first policy was not asked again: its one server is that of the adapter
+    assert second["calls_made"] == 2
+    assert [(item["run"], item["policy"], item["responses"]) for item in second["rounds"]] == [
+        ("first", None, 2),
+        ("second", "first_rpo", 2),
+    ]
+    counts = """select (select count(distinct text) from first.responses) first,
+        (select count(*) from second.responses join first.responses using (text)) same,
+        (select list(distinct model) from second.responses) models"""
+    assert rpo.sql(data, counts) == [{"first": 2, "same": 0, "models": ["first_rpo"]}]
 
 
 SETTINGS = FactorySettings(run="second", endpoints={"demo": EMBEDDED}, roles=Roles(policy=Role(endpoint="demo")))
@@ -192,8 +233,8 @@ def test_an_adapter_on_a_server_of_yours(settings: FactorySettings) -> None:
             endpoint = serve_trained(data, "test_rpo", "mine", Endpoint(base_url=url, model="base"))
         assert (endpoint.model, models) == (name, ["base", name])
         assert endpoint.identity
-    refusals = {404: "takes no adapters while it runs", 400: r"refuses to load it with 400: .*no adapter there"}
-    for status, why in refusals.items():
+    for status in (404, 400):
+        why = rf"answers {status} when it is asked to load it: .*no adapter there"
         with model_server(status) as (url, _), pytest.raises(AdapterError, match=why) as caught:
             serve_trained(data, "test_rpo", "mine", Endpoint(base_url=url, model="base"))
         assert f"--enable-lora --lora-modules {name}=" in caught.value.next_step

@@ -115,7 +115,7 @@ def test_an_adapters_answers_are_its_own(gateway: Gateway) -> None:
 
 def test_an_adapter_is_loaded_into_a_server_that_runs(server: ManagedServer, weights: Path, tmp_path: Path) -> None:
     endpoint = Endpoint(base_url=server.ensure_running(), model="mine-base")
-    with pytest.raises(AdapterError, match="refuses to load it") as caught:
+    with pytest.raises(AdapterError, match="answers 404 when it is asked to load it") as caught:
         require_listed("mine", endpoint, "nothing", tmp_path / "nothing", adapter=True)
     assert "--enable-lora --lora-modules nothing=" in caught.value.next_step
     require_listed("mine", endpoint, "another", weights / "adapter", adapter=True)

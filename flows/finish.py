@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
-from flows.rounds import ROUND_COLUMNS, compare_rounds, round_cells
+from flows.rounds import compare_rounds, tabulate_rounds
 from flows.run import Run
 from models.agreement import JudgeAgreement
 from models.summary import NOISE_CASES, RoundResult, RunSummary
@@ -73,8 +73,8 @@ def render_markdown(summary: RunSummary) -> str:
 
 
 def render_rounds(rounds: Sequence[RoundResult]) -> list[str]:
-    """The rounds, a row each; nothing where there is one only."""
-    return ["## Rounds", table(ROUND_COLUMNS, [round_cells(item) for item in rounds])] if rounds else []
+    """The rounds beside each other; nothing where there is one only."""
+    return ["## Rounds", table(*tabulate_rounds(rounds))] if rounds else []
 
 
 def _render_calibration(calibration: Sequence[JudgeAgreement]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,6 @@ from storage.rounds import Following, count_following, count_round, count_shared
 from tasks.measures import Bootstrap, Total, mean
 
 RESAMPLES = EvaluationSettings().resamples
-ROUND_COLUMNS = (
-    "run", "policy", "responses", "csr", "change", "isr", "change", "unscored", "turns without pairs", "pairs",
-    "mean margin", "audit",
-)  # fmt: skip
 
 
 def begin_round(settings: FactorySettings, policy: str | None) -> tuple[FactorySettings, str | None]:
@@ -132,15 +128,23 @@ def _mean(found: Sequence[Following], which: int) -> float | None:
     return mean(totals) if totals else None
 
 
-def round_cells(item: RoundResult) -> tuple[str, ...]:
-    """A round as a row of ``ROUND_COLUMNS``."""
-    share = f"{item.turns_without_pairs / item.turns:.0%}" if item.turns else "-"
-    passed = f"{item.audited - item.audit_failed} of {item.audited}"
-    return (
-        item.run, item.policy or "of the settings", str(item.responses), _number(item.csr), _change(item.csr_change),
-        _number(item.isr), _change(item.isr_change), str(item.unscored), share, str(item.pairs),
-        "-" if item.mean_margin is None else f"{item.mean_margin:.2f}", passed,
-    )  # fmt: skip
+def tabulate_rounds(rounds: Sequence[RoundResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of a table with a column a round."""
+    rows: dict[str, Callable[[RoundResult], str]] = {
+        "policy": lambda item: item.policy or "of the settings",
+        "responses": lambda item: str(item.responses),
+        "csr": lambda item: _number(item.csr),
+        "change of csr": lambda item: _change(item.csr_change),
+        "isr": lambda item: _number(item.isr),
+        "change of isr": lambda item: _change(item.isr_change),
+        "unscored verdicts": lambda item: str(item.unscored),
+        "turns without pairs": lambda item: f"{item.turns_without_pairs} of {item.turns}",
+        "pairs": lambda item: str(item.pairs),
+        "mean margin": lambda item: "-" if item.mean_margin is None else f"{item.mean_margin:.2f}",
+        "audit passed": lambda item: f"{item.audited - item.audit_failed} of {item.audited}",
+    }
+    head = ("round", *(item.run for item in rounds))
+    return head, [(name, *(show(item) for item in rounds)) for name, show in rows.items()]
 
 
 def _number(value: float | None) -> str:

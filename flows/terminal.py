@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
-from flows.rounds import ROUND_COLUMNS, round_cells
+from flows.rounds import tabulate_rounds
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 
@@ -114,10 +114,12 @@ def _show_rounds(summary: RunSummary) -> None:
     if not summary.rounds:
         return
     table = Table(title="Rounds", title_justify="left", title_style="bold", box=None)
-    for place, name in enumerate(ROUND_COLUMNS):
-        table.add_column(name, justify="left" if place < 2 else "right")
-    for item in summary.rounds:
-        table.add_row(*(escape(cell) for cell in round_cells(item)))
+    (first, *runs), rows = tabulate_rounds(summary.rounds)
+    table.add_column(first, no_wrap=True)
+    for run in runs:
+        table.add_column(run, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
     out.print()
     out.print(table)
 

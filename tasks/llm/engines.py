@@ -78,8 +78,6 @@ def start_environment(serve: Serve) -> dict[str, str]:
     if serve.engine == "vllm":
         # nothing about its use is sent anywhere; on a CPU it would take half of all memory for its cache
         defaults |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
-        # our own packages (models, tasks, ...) are none of its
-        defaults |= {"PYTHONSAFEPATH": "1"}
         if serve.threads:
             defaults |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(serve.threads)}
     return {**defaults, **os.environ}

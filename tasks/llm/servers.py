@@ -86,7 +86,8 @@ class ManagedServer:
         with log.open("wb") as stderr:
             self._child = subprocess.Popen(
                 command,
-                cwd=PROJECT_ROOT,
+                # a foreign program finds none of our packages (models, tasks, ...) where it begins to look
+                cwd=self._logs if self._serve.engine == "vllm" else PROJECT_ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from models.errors import SettingsError
 from models.training import TrainingConfig
 from tests.tiny_model import make_tiny_model
 
@@ -125,6 +126,8 @@ def test_a_later_round_goes_on_from_the_adapter_with_it_as_reference(tmp_path: P
     resumed = session.train(config)
     assert resumed.resumed_from == 2
     assert resumed.last == pytest.approx(second.last, rel=1e-4, abs=1e-6)
+    with pytest.raises(SettingsError, match="holds a training run of another model"):
+        session.train(config.model_copy(update={"adapter": None}))
 
 
 def test_a_half_written_checkpoint_is_not_gone_on_from(tmp_path: Path, model: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.trained import read_trained, serve_trained
 from models.errors import SettingsError
-from models.evaluation import EvaluationSettings
+from models.evaluation import BASE, EvaluationSettings
 from models.settings import FactorySettings
 from models.summary import Change, RoundResult
 from storage.manifests import Manifest, load
@@ -131,7 +131,7 @@ def _mean(found: Sequence[Following], which: int) -> float | None:
 def tabulate_rounds(rounds: Sequence[RoundResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The head and the rows of a table with a column a round."""
     rows: dict[str, Callable[[RoundResult], str]] = {
-        "policy": lambda item: item.policy or "of the settings",
+        "policy": lambda item: item.policy or BASE,
         "responses": lambda item: str(item.responses),
         "csr": lambda item: _number(item.csr),
         "change of csr": lambda item: _change(item.csr_change),

@@ -117,7 +117,7 @@ def _show_rounds(summary: RunSummary) -> None:
     (first, *runs), rows = tabulate_rounds(summary.rounds)
     table.add_column(first, no_wrap=True)
     for run in runs:
-        table.add_column(run, justify="right", no_wrap=True)
+        table.add_column(run, justify="right")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     out.print()

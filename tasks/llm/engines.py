@@ -130,7 +130,7 @@ def _vllm_command(serve: Serve, name: str, model: Path | str, lora: Path | str, 
     # where there is an adapter, the name asked for is the adapter's
     alias = f"{model_name}-base" if lora else model_name
     command = [_python(serve), str(wrapper), f"--model={model}", f"--alias={alias}", f"--port={serve.port}"]
-    command += [f"--max-num-seqs={serve.slots}", f"--max-model-len={serve.context}"]
+    command += [f"--context={serve.context}", f"--max-num-seqs={serve.slots}"]
     if lora:
         module = json.dumps({"name": model_name, "path": str(lora)})
         command += ["--enable-lora", f"--max-lora-rank={_lora_rank(Path(lora), name)}", "--lora-modules", module]

@@ -22,7 +22,7 @@ from tasks.llm.engines import ENGINES, PROJECT_ROOT, start_command, start_enviro
 
 MAX_RESTARTS = 2
 _LOG_LINES = 8
-_CAUSE = re.compile(r"\b\w*(?:Error|Exception): .*")
+_CAUSE = re.compile(r"(?:\bERROR\b.*?|^)\b(\w*(?:Error|Exception): .*)")
 """A line of a log that says why: vLLM writes a hundred more after it."""
 
 
@@ -153,7 +153,7 @@ class ManagedServer:
             return ""
         with contextlib.suppress(OSError):
             written = self._log.read_text("utf-8", "replace").strip().splitlines()
-            causes = [found[0] for line in written[:-_LOG_LINES] if (found := _CAUSE.search(line))]
+            causes = [found[1] for line in written[:-_LOG_LINES] if (found := _CAUSE.search(line))]
             lines = [*causes[:1], *written[-_LOG_LINES:]]
             return f" End of {self._log}:\n" + "\n".join(f"  {line}" for line in lines) + "\n"
         return ""

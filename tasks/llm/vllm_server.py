@@ -91,7 +91,7 @@ def is_for_cpus() -> bool:
 def cpu_options(context: int) -> list[str]:
     """Prompts are read whole: the CPU worker of 0.32 dies of a seeded request whose prompt it reads in pieces.
 
-    ("CPU Generator does not use offset": it takes back a draw that the unfinished prompt has cost. All ours are seeded.)
+    ("CPU Generator does not use offset": it takes back what the unfinished prompt has drawn. All ours have a seed.)
     """
     return ["--no-enable-chunked-prefill", f"--max-num-batched-tokens={max(context, 2048)}"]
 

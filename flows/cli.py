@@ -16,7 +16,7 @@ from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
 from models.errors import FactoryError, SettingsError
-from models.loading import describe_settings, load_settings
+from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.settings import ExportFormat, FactorySettings
 
 app = App(
@@ -49,14 +49,14 @@ def run_command() -> None:
         sys.exit(130)
 
 
-def _run_factory(settings: FactorySettings, as_json: bool) -> None:
+def _run_factory(settings: FactorySettings, as_json: bool, policy: str | None = None) -> None:
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds, and `rpo sql` has no use for it
     from flows.factory import factory
     from flows.terminal import show_next_steps, show_progress, show_summary
 
     with show_progress():
-        summary = factory(settings)
+        summary = factory(settings, policy)
     if as_json:
         print(summary.model_dump_json())
     else:
@@ -110,6 +110,13 @@ def run(
     config: Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")] = None,
     run: Annotated[str | None, Parameter(help="Name of the run.")] = None,
     data: Annotated[Path | None, Parameter(help="Folder of the data.")] = None,
+    policy: Annotated[
+        str | None,
+        Parameter(
+            help="A finished training run: the next round, which samples from its policy. Without a settings file it "
+            "has the settings of the run that the policy was trained on."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, Parameter(name="--set", negative="", help="KEY=VALUE, such as samples=8.")
     ] = None,
@@ -127,10 +134,15 @@ def run(
     if data is not None:
         overrides.append(f"data={json.dumps(str(data))}")
     settings = load_settings(config, environ=os.environ, overrides=overrides)
+    if policy is not None and config is None and not Path(SETTINGS_FILE).is_file():
+        from flows.rounds import earlier_settings
+
+        base = earlier_settings(settings.data_dir, policy)
+        settings = load_settings(environ=os.environ, overrides=overrides, base=base)
     if dry_run:
-        run_estimate(settings, sample, as_json)
+        run_estimate(settings, sample, as_json, policy)
     else:
-        _run_factory(settings, as_json)
+        _run_factory(settings, as_json, policy)
 
 
 @app.command

@@ -17,7 +17,7 @@ from models.base import Strict
 from models.errors import FactoryError
 from models.records import PersonaSeed, RoleSeed
 from models.settings import Endpoint, FactorySettings
-from tasks.llm.servers import ENGINES, lora_file, model_file
+from tasks.llm.engines import find_model, lora_file, require_package
 from tasks.seeds import read_seeds, seed_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,12 +153,10 @@ def _check_address(name: str, endpoint: Endpoint, url: str, headers: dict[str, s
 def _check_served(name: str, endpoint: Endpoint) -> Finding:
     assert endpoint.serve is not None  # noqa: S101  (narrows the type)
     serve = endpoint.serve
-    _, package, command = ENGINES[serve.engine]
     try:
-        path, lora = model_file(serve, name), lora_file(serve, name)
-        importlib.metadata.version(package)
+        model, lora = find_model(serve, name, endpoint.model), lora_file(serve, name)
+        require_package(serve, name)
     except FactoryError as error:
         return Finding(ok=False, what=f"endpoint {name}: {error.what}", fix=error.next_step)
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(ok=False, what=f"endpoint {name}: {package} is not installed", fix=command)
-    return Finding(ok=True, what=f"endpoint {name}: {serve.engine} with {path.name}" + (f" and {lora}" if lora else ""))
+    shown = model.name if isinstance(model, Path) else model
+    return Finding(ok=True, what=f"endpoint {name}: {serve.engine} with {shown}" + (f" and {lora}" if lora else ""))

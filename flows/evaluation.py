@@ -18,6 +18,7 @@ from models.evaluation import EvaluatedModel, EvaluationSettings, EvaluationSumm
 from models.loading import validate_settings
 from models.settings import FactorySettings
 from storage.manifests import Manifest, load
+from storage.rounds import find_chain
 from tasks.batch import calls_of_this_process
 from tasks.llm.gateway import close_gateway
 
@@ -80,7 +81,9 @@ def load_trained(settings: EvaluationSettings) -> Manifest:
             safe="Nothing was started.",
             next_step="Run the same `rpo run` or `rpo demo` again; it goes on where it stopped.",
         )
-    return manifest
+    # a later round's policy has seen what the rounds before it were trained on
+    seen = {part: None for run in find_chain(settings.data_dir, manifest) for part in run.parts}
+    return manifest.model_copy(update={"parts": list(seen)})
 
 
 def held_out_settings(settings: EvaluationSettings, trained: Manifest) -> FactorySettings:

@@ -9,6 +9,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.finish import finish_run
+from flows.rounds import begin_round
 from flows.run import open_run
 from flows.stages import (
     audit_pairs,
@@ -31,14 +32,16 @@ RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", 
 
 
 @flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)
-def factory(settings: FactorySettings, estimates: str | None = None) -> RunSummary:
+def factory(settings: FactorySettings, policy: str | None = None, estimates: str | None = None) -> RunSummary:
     """Seeds to audited preference pairs (paper, section 3).
 
     Args:
         settings: Everything the run depends on.
+        policy: A finished training run in the same data folder: the next round samples from its policy.
         estimates: The run that this one is a sample of (flows/estimate.py).
     """
-    with open_run(settings, estimates=estimates) as run:
+    settings, previous = begin_round(settings, policy)
+    with open_run(settings, policy=policy, previous=previous, estimates=estimates) as run:
         roles, personas = read_roles(run), read_personas(run)
         systems, users = expand_systems(run, roles), expand_users(run, personas)
         turns = play_dialogues(run, roles, systems, personas, users)

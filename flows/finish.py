@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from prefect.artifacts import create_markdown_artifact
 
 from flows.markdown import table
+from flows.rounds import compare_rounds, tabulate_rounds
 from flows.run import Run
 from flows.terminal_accounts import say_failures
 from models.accounts import CallAccount, find_unpriced
 from models.agreement import JudgeAgreement
 from models.diversity import Diversity
-from models.summary import NOISE_CASES, RunSummary
+from models.summary import NOISE_CASES, RoundResult, RunSummary
 from storage.accounts import read_accounts
 from storage.call_cache import read_spending
 from storage.catalog import build_catalog
@@ -41,6 +42,7 @@ def finish_run(run: Run) -> RunSummary:
         exported=exported.rows,
         export_folder=exported.folder,
         seconds=round(time.monotonic() - run.started, 1),
+        rounds=compare_rounds(run.store.root, run.book.manifest),
     )
     run.book.finish("complete", summary.model_dump(mode="json"))
     create_markdown_artifact(
@@ -75,12 +77,18 @@ def render_markdown(summary: RunSummary) -> str:
             "## Satisfaction by constraint kind",
             table(("kind", "followed", "judged"), [*kinds]),
             *_render_calibration(summary.calibration),
+            *render_rounds(summary.rounds),
             *_render_accounts(summary.accounts),
             *([f"Failures: {say_failures(summary)}"] if summary.failures else []),
             *_render_diversity(summary.diversity),
             f"Exports: `{summary.export_folder}`",
         ]
     )
+
+
+def render_rounds(rounds: Sequence[RoundResult]) -> list[str]:
+    """The rounds beside each other; nothing where there is one only."""
+    return ["## Rounds", table(*tabulate_rounds(rounds))] if rounds else []
 
 
 def _render_calibration(calibration: Sequence[JudgeAgreement]) -> list[str]:

@@ -139,13 +139,22 @@ listener: Listener | None = None
 
 
 @contextmanager
-def open_run(settings: FactorySettings, *, evaluates: str | None = None, estimates: str | None = None) -> Iterator[Run]:
+def open_run(
+    settings: FactorySettings,
+    *,
+    evaluates: str | None = None,
+    estimates: str | None = None,
+    policy: str | None = None,
+    previous: str | None = None,
+) -> Iterator[Run]:
     """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
 
     Args:
         settings: The settings of the run.
         evaluates: The factory run whose models this one measures.
         estimates: The factory run that this one is a sample of.
+        policy: The training run whose policy this round samples from.
+        previous: The run that it was trained on.
 
     Raises:
         SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet; or the name is
@@ -160,7 +169,9 @@ def open_run(settings: FactorySettings, *, evaluates: str | None = None, estimat
     lock = store.root / "runs" / f"{settings.run}.lock"
     with locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
         _refuse_other_kind(settings, evaluates, estimates)
-        book = RunBook(store.root, _begin_manifest(settings, evaluates, estimates))
+        _refuse_other_policy(settings, policy)
+        manifest = _begin_manifest(settings, evaluates, estimates)
+        book = RunBook(store.root, manifest.model_copy(update={"policy": policy, "previous": previous}))
         run = Run(settings, store, book, listener=listener)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
@@ -218,6 +229,21 @@ def _refuse_other_kind(settings: FactorySettings, evaluates: str | None, estimat
             f"{settings.run!r} is the name of {what} in {settings.data}.",
             safe="Nothing was started.",
             next_step=f"Give another name: `{'--run' if evaluates is None else '--name'} NAME`.",
+        )
+
+
+def _refuse_other_policy(settings: FactorySettings, policy: str | None) -> None:
+    """A round must not take the name of another, nor lose its own by a forgotten option."""
+    if not manifest_path(settings.data_dir, settings.run).exists():
+        return
+    there = load(settings.data_dir, settings.run).policy
+    if there != policy:
+        what = "its settings name" if there is None else f"the training run {there!r} made"
+        again = "without --policy" if there is None else f"with `--policy {there}`"
+        raise SettingsError(
+            f"{settings.run!r} is the name of a run that sampled from the policy that {what}.",
+            safe="Nothing was started.",
+            next_step=f"Go on with it {again}, or give another name: `--run NAME`.",
         )
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
+from flows.rounds import tabulate_rounds
 from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
@@ -83,6 +84,7 @@ def show_summary(summary: RunSummary) -> None:
     if summary.unscored:
         out.print(f"[bold]Unscored[/]  {summary.unscored} judgments: their responses made no pairs")
     _show_calibration(summary)
+    _show_rounds(summary)
     if any(account.role == "user" for account in summary.accounts):
         out.print(f"[bold]Diversity[/]  {say_diversity(summary.diversity)}")
     if (accounts := tabulate_accounts(summary.accounts)) is not None:
@@ -117,6 +119,20 @@ def _show_calibration(summary: RunSummary) -> None:
         f"[bold]Judge[/]  agrees with the checks on {agreement} of {whole.n} constraints, kappa {kappa}"
         + "".join(f"; {text}" for text in wrong)
     )
+
+
+def _show_rounds(summary: RunSummary) -> None:
+    if not summary.rounds:
+        return
+    table = Table(title="Rounds", title_justify="left", title_style="bold", box=None)
+    (first, *runs), rows = tabulate_rounds(summary.rounds)
+    table.add_column(first, no_wrap=True)
+    for run in runs:
+        table.add_column(run, justify="right")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    out.print()
+    out.print(table)
 
 
 def _show_satisfaction(summary: RunSummary) -> None:

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 
 from flows import run as current_run
 from flows.cancellation import is_cancelled, show_as_cancelled
+from flows.trained import read_trained
 from flows.training_artifacts import TrainingProgress, publish_training
 from models.errors import SettingsError
 from models.loading import validate_settings
@@ -150,9 +151,11 @@ def write_config(training: Training) -> TrainingConfig:
 def _config(training: Training, rows: Path) -> TrainingConfig:
     validation = rows / "validation.jsonl"
     options = training.settings.training
+    model, adapter = (options.model, None) if options.model else policy_weights(training.manifest, training.settings)
     return TrainingConfig(
         **options.model_dump(exclude={"model"}),
-        model=options.model or policy_model(training.manifest),
+        model=model,
+        adapter=adapter,
         run=training.settings.run,
         train_file=str(rows / "train.jsonl"),
         validation_file=str(validation) if validation.stat().st_size else None,
@@ -160,15 +163,41 @@ def _config(training: Training, rows: Path) -> TrainingConfig:
     )
 
 
+def policy_weights(manifest: Manifest, settings: TrainingSettings) -> tuple[str, str | None]:
+    """The policy that the pairs were sampled from: its model, and the adapter that a training run made for it.
+
+    RPO's reference is the policy that sampled, so a later round goes on from the adapter of the one before it.
+
+    Raises:
+        SettingsError: The run's settings name a server, and weights are not known; or its training run is gone.
+    """
+    if manifest.policy is None:
+        return policy_model(manifest), None
+    folder = Path(settings.data).resolve() / TRAINING_FOLDER / manifest.policy
+    trained = read_trained(Path(settings.data), manifest.policy)
+    if not trained.adapter:
+        return str(folder / "final"), None
+    if settings.training.lora_rank == 0:
+        raise SettingsError(
+            f"The policy of run {manifest.run!r} is {trained.model} with the adapter {folder / 'final'}, and "
+            "training.lora_rank = 0 trains all weights of one model.",
+            safe="Nothing was trained.",
+            next_step=f"Merge them and type: rpo train --run {manifest.run} --set training.model=FOLDER, or leave "
+            "lora_rank as it is.",
+        )
+    return trained.model, str(folder / "final")
+
+
 def policy_model(manifest: Manifest) -> str:
-    """The weights of the policy that the pairs were sampled from.
+    """The weights of the policy of a run that sampled from no trained one.
 
     Raises:
         SettingsError: The run's settings name a server, and weights are not known; or they are two files.
     """
     given: FactorySettings = validate_settings(manifest.settings, source=f"the manifest of run {manifest.run}")
     role = given.roles.policy
-    serve = given.endpoints[role.endpoint].serve
+    endpoint = given.endpoints[role.endpoint]
+    serve = endpoint.serve
     if serve is None:
         raise SettingsError(
             f"The policy of run {manifest.run!r} is served by the endpoint {role.endpoint!r}: where its weights are is "
@@ -181,7 +210,7 @@ def policy_model(manifest: Manifest) -> str:
             "without it.",
             next_step="Merge them, and say which model is to be trained: --set training.model=FOLDER.",
         )
-    return serve.model_path or EMBEDDED_MODEL
+    return serve.model_path or (endpoint.model if serve.engine == "vllm" else EMBEDDED_MODEL)
 
 
 def _hash(rows: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import tomllib
@@ -26,6 +27,7 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> FactorySettings:
     """Read the settings of a run.
 
@@ -33,6 +35,7 @@ def load_settings(
         path: A TOML file; None: ``factory.toml`` in the current folder if there is one.
         environ: ``RPO_DIALOGUES__TURNS=3`` sets ``dialogues.turns``; values are JSON where they read as JSON.
         overrides: ``dialogues.turns=3``, as from the command line.
+        base: Settings that all of these change, such as those of an earlier run; None: the defaults.
 
     Raises:
         SettingsError: A file that is not there or not TOML, an unknown key (the nearest known one is named), or a
@@ -40,7 +43,7 @@ def load_settings(
     """
     if path is None and Path(SETTINGS_FILE).is_file():
         path = Path(SETTINGS_FILE)
-    return load_as(FactorySettings, path, environ=environ, overrides=overrides, keys=FACTORY_KEYS)
+    return load_as(FactorySettings, path, environ=environ, overrides=overrides, keys=FACTORY_KEYS, base=base)
 
 
 def load_as(
@@ -50,6 +53,7 @@ def load_as(
     environ: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
     keys: str,
+    base: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings of any kind from a TOML file, the environment and overrides; as ``load_settings``.
 
@@ -59,14 +63,15 @@ def load_as(
         environ: Variables that begin with ``RPO_``.
         overrides: ``KEY=VALUE``.
         keys: Where every key is explained, for the message.
+        base: As for ``load_settings``.
 
     Raises:
         SettingsError: As ``load_settings``.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = copy.deepcopy(dict(base or {}))
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text("utf-8"))
+            values |= tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
             raise SettingsError(
                 f"The settings file {path} cannot be read: {error.strerror}.",

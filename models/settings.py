@@ -6,7 +6,7 @@ A field's description is what the form in the Prefect UI, the docs and the error
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -38,29 +38,57 @@ class Seeds(Strict):
 
 
 class Serve(Strict):
-    """A model server that the factory starts, watches and stops itself."""
+    """A model server that the factory starts, watches and stops itself.
 
-    engine: Literal["llama.cpp", "transformers"] = Field(
+    ``serve = "vllm"`` is short for ``serve = {engine = "vllm"}``.
+    """
+
+    engine: Literal["llama.cpp", "transformers", "vllm"] = Field(
         default="llama.cpp",
-        description="llama.cpp for a GGUF; transformers for any Hugging Face model folder, slower "
-        "(needs the extra train).",
+        description="llama.cpp for a GGUF; vllm for any Hugging Face model, fast on GPUs; transformers for any Hugging "
+        "Face model folder without vLLM, slow (needs the extra train).",
     )
     model_path: str | None = Field(
         default=None,
-        description="GGUF file, or with transformers a model folder; empty: the embedded SmolLM2-135M-Instruct.",
+        description="GGUF file, or with transformers and vllm a model folder (vllm: or a Hub name); empty: the "
+        "embedded SmolLM2-135M-Instruct, with vllm the endpoint's `model`.",
     )
     lora_path: str | None = Field(
         default=None,
-        description="GGUF LoRA, or with transformers a PEFT adapter folder, to apply to the model; the endpoint then "
-        "needs an identity of its own.",
+        description="GGUF LoRA, or with transformers and vllm a PEFT adapter folder, to apply to the model; the "
+        "endpoint then needs an identity of its own.",
     )
     port: int = Field(default=0, ge=0, le=65535, description="Loopback port; 0: any free one.")
-    slots: int = Field(default=8, ge=1, le=256, description="Requests that are decoded together.")
+    slots: int = Field(default=8, ge=1, le=1024, description="Requests that are decoded together.")
     context: int = Field(default=2048, ge=256, description="Context length of a slot, in tokens.")
     threads: int = Field(
         default=0, ge=0, description="CPU threads; 0: one less than cores, which is fastest where anything else runs."
     )
-    start_timeout_s: float = Field(default=120, gt=0, description="Seconds until it must be healthy.")
+    start_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds until it must be healthy; empty: 120, with vllm 1800 (it may download and compile first).",
+    )
+    python: str | None = Field(
+        default=None, description="Python interpreter of an environment that has vLLM; empty: the factory's own."
+    )
+    tensor_parallel: int = Field(default=1, ge=1, description="GPUs that share the weights (vllm only).")
+    options: list[str] = Field(
+        default=[],
+        description='Further arguments of the vLLM server, such as ["--dtype=bfloat16", "--enforce-eager"].',
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_alone(cls, given: Any) -> Any:
+        return {"engine": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _for_vllm_only(self) -> Serve:
+        given = [name for name in ("python", "tensor_parallel", "options") if name in self.model_fields_set]
+        if given and self.engine != "vllm" and any(getattr(self, name) not in (None, 1, []) for name in given):
+            raise ValueError(f"{given[0]} has an effect only with engine = vllm")
+        return self
 
 
 class Endpoint(Strict):
@@ -98,10 +126,13 @@ class Endpoint(Strict):
             raise ValueError("an endpoint has either base_url or serve")
         if self.base_url == [] or len(set(self.base_urls)) < len(self.base_urls):
             raise ValueError("a list in base_url holds at least one address, and none twice")
-        if self.serve is not None and self.serve.lora_path and not self.identity:
+        adapted = self.serve is not None and self.serve.lora_path is not None
+        if adapted and not self.identity:
             raise ValueError(
                 "with serve.lora_path give identity too, or the base model's stored answers would be taken"
             )
+        if adapted and self.serve is not None and self.serve.engine == "vllm" and self.serve.model_path is None:
+            raise ValueError("with serve.lora_path `model` names the adapter: give serve.model_path, the base model")
         return self
 
     @property

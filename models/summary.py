@@ -28,6 +28,36 @@ class KindSatisfaction(Strict):
     scored: int
 
 
+class Change(Strict):
+    """What a round changed against the one before it."""
+
+    value: float = Field(description="The difference; on the shared dialogues, where there are any.")
+    low: float | None = Field(description="Lower end of the paired 95 % interval over roles; null: nothing is shared.")
+    high: float | None = Field(description="Upper end.")
+
+
+class RoundResult(Strict):
+    """What a round came to, by the responses that its policy wrote itself."""
+
+    run: str
+    policy: str | None = Field(description="The training run whose policy was sampled; null: the first round's policy.")
+    responses: int
+    csr: float | None = Field(description="Share of the judged constraints that are followed; null: none was judged.")
+    isr: float | None = Field(description="Share of the responses that follow all their constraints.")
+    unscored: int = Field(description="Verdicts that could not be read.")
+    turns: int
+    turns_without_pairs: int = Field(description="Turns whose responses make no pair, most often as all are alike.")
+    pairs: int
+    mean_margin: float | None
+    audited: int
+    audit_failed: int
+    shared_dialogues: int | None = Field(
+        description="Dialogues that the round before has too, with the same queries and history; null: the first round."
+    )
+    csr_change: Change | None
+    isr_change: Change | None
+
+
 class RunSummary(Strict):
     """Counts of a run."""
 
@@ -42,6 +72,9 @@ class RunSummary(Strict):
     satisfaction: list[KindSatisfaction]
     calibration: list[JudgeAgreement] = Field(
         default=[], description="The judge model against the checks; empty where no judge was measured."
+    )
+    rounds: list[RoundResult] = Field(
+        default=[], description="The rounds up to this one, the first one first; empty where there is one only."
     )
     pairs: int
     margins: dict[int, int] = Field(description="Pairs by margin.")

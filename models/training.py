@@ -93,6 +93,11 @@ class TrainingConfig(Recipe):
     """Everything that the trainer's process needs: ``python -m tasks.training.rpo --config FILE``."""
 
     model: str = Field(description="The policy before training: a model folder, a Hub name, a GGUF file or `embedded`.")
+    adapter: str | None = Field(
+        default=None,
+        description="Folder of an adapter of the model that training goes on from, as in a later round: the policy "
+        "with it is the reference. Rank and alpha are the adapter's.",
+    )
     run: str = Field(default="", description="The factory run that the rows come from; for the records.")
     train_file: str = Field(description="Rows to train on: JSON lines, as `rpo export` writes them for the method.")
     validation_file: str | None = Field(default=None, description="Rows to measure on at the end of every epoch.")

@@ -29,6 +29,12 @@ class Manifest(Strict):
     estimates: str | None = Field(
         default=None, description="The run that this one is a sample of (`rpo run --dry-run`); null: of none."
     )
+    policy: str | None = Field(
+        default=None, description="The training run whose policy this round samples from; null: the settings' own."
+    )
+    previous: str | None = Field(
+        default=None, description="The run that the policy was trained on: the round before; null: this is the first."
+    )
     settings_hash: str = Field(description="Hash of the settings.")
     settings: dict[str, Any] = Field(description="The settings, as JSON.")
     started_at: AwareDatetime = Field(description="When the run started.")

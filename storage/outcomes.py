@@ -22,7 +22,7 @@ with systems as (
 )
 select s.role_id, s.polarity, j.dialogue_id, r.sample, j.turn, k.kind, j.verdict
 from read_parquet($judgments) j
-join read_parquet($responses) r using (response_id)
+join read_parquet($responses) r on r.response_id = j.response_id and r.origin = 'sampled'
 join (select distinct dialogue_id, system_id from read_parquet($turns)) t on t.dialogue_id = j.dialogue_id
 join systems s using (system_id)
 join kinds k on k.system_id = s.system_id and k.constraint_id = j.constraint_id

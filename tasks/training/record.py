@@ -106,7 +106,7 @@ def write_card(folder: Path, config: TrainingConfig, record: TrainingRecord) -> 
     rows = [
         ("method", f"{config.method}: {loss}"),
         ("base model", record.model),
-        ("weights", f"LoRA, rank {config.lora_rank}, alpha {config.lora_alpha}" if record.adapter else "all trained"),
+        ("weights", _describe_weights(config)),
         ("reference model", record.reference),
         ("rows", f"{record.rows} trained on, {record.validation_rows} held out, {record.refused} refused (too long)"),
         ("steps", f"{record.steps}, peak learning rate {config.peak_learning_rate:g}, {config.schedule}"),
@@ -138,6 +138,12 @@ def write_card(folder: Path, config: TrainingConfig, record: TrainingRecord) -> 
     )
     with atomic_file(Path(record.final) / CARD, "Model card") as file:
         file.write(text.encode())
+
+
+def _describe_weights(config: TrainingConfig) -> str:
+    if config.adapter:
+        return f"LoRA, trained on from the adapter of `{Path(config.adapter).parent.name}`"
+    return f"LoRA, rank {config.lora_rank}, alpha {config.lora_alpha}" if config.lora_rank else "all trained"
 
 
 def _table(head: tuple[str, str], rows: Sequence[tuple[str, object]]) -> list[str]:

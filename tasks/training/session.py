@@ -30,6 +30,7 @@ from tasks.training.model import (
     context_length,
     find_source,
     fingerprint,
+    load_adapter,
     load_policy,
     load_tokenizer,
 )
@@ -37,6 +38,8 @@ from tasks.training.trainer import RPOTrainer
 
 TRAINERS: dict[Method, type[Any]] = {"rpo": RPOTrainer, "dpo": DPOTrainer, "kto": KTOTrainer, "sft": SFTTrainer}
 REFUSED = "refused.jsonl"
+REFERENCE_ADAPTER = "ref"
+"""What TRL calls the frozen copy of an adapter that training began with."""
 _BYTES_OF_A_TRAINED_PARAMETER = 12
 """float32 weight and AdamW's two moments: what a checkpoint holds."""
 
@@ -61,6 +64,8 @@ def train(config: TrainingConfig) -> TrainingRecord | None:
     tokenizer = load_tokenizer(source)
     rows, validation, refused = _load_rows(config, source, tokenizer)
     policy = load_policy(source, bf16=use_bf16(config))
+    if config.adapter:
+        policy = load_adapter(policy, config.adapter)
     folder.mkdir(parents=True, exist_ok=True)
     dataset_hash = hash_files(*_files(config))
     identity = identity_of(config, dataset_hash)
@@ -170,7 +175,8 @@ def _build_trainer(
         train_dataset=datasets.Dataset.from_list(rows),
         eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
         processing_class=tokenizer,
-        peft_config=adapter_config(config),
+        # an adapter that is there already is trained on, and TRL keeps a frozen copy of it as the reference
+        peft_config=None if config.adapter else adapter_config(config),
         callbacks=[MarkWhole(), Report(Path(config.output))],
         **options,
     )
@@ -199,7 +205,10 @@ def _describe_reference(trainer: Any) -> str:
         return "none (SFT has no reference model)"
     if trainer.ref_model is not None:
         return "a frozen copy of the policy"
-    return "the policy with its adapter switched off" if hasattr(trainer.model, "peft_config") else "the policy before"
+    adapters = getattr(trainer.model, "peft_config", None)
+    if adapters is None:
+        return "the policy before"
+    return f"the policy with its {'starting adapter' if REFERENCE_ADAPTER in adapters else 'adapter switched off'}"
 
 
 def _opening(
@@ -252,6 +261,7 @@ def _save(config: TrainingConfig, folder: Path, trainer: Any, tokenizer: Any) ->
     trainer.save_model(str(final))  # gathers shards; every process takes part
     if trainer.accelerator.is_main_process:
         (final / "training_args.bin").unlink(missing_ok=True)  # a pickle, for nobody to load
+        shutil.rmtree(final / REFERENCE_ADAPTER, ignore_errors=True)  # the earlier round's: it is kept there
     merged = folder / "merged" if config.merge and config.lora_rank else None
     if merged is not None and trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()

@@ -80,10 +80,12 @@ def test_models_that_cannot_be_measured(data: Path) -> None:
     [whole], _ = find_candidates(settings(data, "whole"), FACTORY.model_copy(update={"data": str(data)}))
     assert whole.endpoint.serve is not None and whole.endpoint.serve.engine == "transformers"
     assert whole.endpoint.identity
+    (data / "training/good/final/adapter_model.safetensors").write_bytes(b"weights")
+    (data / "training/good/final/adapter_config.json").write_text("{}")
     yours = FACTORY.model_copy(update={"roles": Roles(policy=Role(endpoint="vllm"))})
     error = refused(data, "good", yours)
     assert "server of yours" in error.what
-    assert "--model good=endpoint:ENDPOINT" in error.next_step
+    assert "--enable-lora --lora-modules good-" in error.next_step
 
 
 def test_endpoints_and_labels(data: Path) -> None:

@@ -104,13 +104,13 @@ def test_a_model_is_measured_by_its_own_answers_on_every_turn(tmp_path: Path) ->
     assert (held_out.roles.user, held_out.dialogues.turns) == (trained.roles.user, 3)
 
 
-def write_adapter(folder: Path) -> None:
-    """A random adapter of the embedded model's q_proj, as PEFT writes one."""
+def write_adapter(folder: Path, *, layers: int = 30) -> None:
+    """A random adapter of the q_proj of the embedded model, or of its first layers, as PEFT writes one."""
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
     torch.manual_seed(0)
     weights = {}
-    for layer in range(30):
+    for layer in range(layers):
         name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
         weights[f"{name}.lora_A.weight"] = torch.randn(4, 576) / 24
         weights[f"{name}.lora_B.weight"] = torch.randn(576, 4) / 4

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from storage.call_cache import CallCache
 from tasks.llm.calls import hash_requests
+from tasks.llm.engines import PROJECT_ROOT
 from tasks.llm.gateway import Gateway
-from tasks.llm.servers import PROJECT_ROOT
 from tests.llm.conftest import Server, settings_to
 from tests.llm.support import chats
 

@@ -15,8 +15,9 @@ from models.errors import ModelServerError
 from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Serve
 from storage.call_cache import CallCache
 from tasks.llm.calls import ChatRequest
+from tasks.llm.engines import ENGINES, PROJECT_ROOT, find_embedded_model
 from tasks.llm.gateway import Gateway
-from tasks.llm.servers import MAX_RESTARTS, PROJECT_ROOT, ManagedServer, find_embedded_model
+from tasks.llm.servers import MAX_RESTARTS, ManagedServer
 from tests.llm.support import chats
 
 STORY = [ChatRequest([{"role": "user", "content": "Tell me about a cat."}], 5)]
@@ -45,8 +46,53 @@ def test_port_in_use(tmp_path: Path) -> None:
     assert "port = 0" in str(caught.value)
 
 
+def test_an_engine_by_its_name_alone() -> None:
+    endpoint = Endpoint.model_validate({"model": "Qwen/Qwen3-8B", "serve": "vllm"})
+    assert endpoint.serve == Serve(engine="vllm")
+    assert Endpoint.model_validate({"model": "m", "serve": "llama.cpp"}).serve == Serve()
+    with pytest.raises(ValueError, match="vllm"):
+        Endpoint.model_validate({"model": "m", "serve": "vlm"})
+
+
+@pytest.mark.parametrize("given", [{"python": "python3"}, {"tensor_parallel": 2}, {"options": ["--dtype=half"]}])
+def test_what_only_vllm_has_is_refused_elsewhere(given: dict[str, object]) -> None:
+    assert Serve.model_validate({"engine": "vllm", **given})
+    with pytest.raises(ValueError, match="only with engine = vllm"):
+        Serve.model_validate(given)
+
+
+def test_an_adapter_on_vllm_needs_the_base_model() -> None:
+    with pytest.raises(ValueError, match=r"give serve\.model_path"):
+        Endpoint(model="mine", identity="mine", serve=Serve(engine="vllm", lora_path="adapter"))
+
+
+@pytest.mark.parametrize(
+    ("serve", "what", "step"),
+    [
+        ({"python": sys.executable}, "has no package no_vllm", "-m pip install vllm"),
+        ({"python": "/no/python"}, "/no/python cannot be run", "the Python interpreter"),
+        ({"model_path": "/no/model"}, "/no/model is no Hugging Face model folder", "a GGUF is served by"),
+        (
+            {"lora_path": "/no/adapter", "model_path": "Qwen/Qwen3-8B"},
+            "there is no folder /no/adapter",
+            "the adapter's",
+        ),
+    ],
+)
+def test_a_vllm_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: dict[str, object], what: str, step: str
+) -> None:
+    # a package that no Python has, wherever the tests run
+    monkeypatch.setitem(ENGINES, "vllm", ENGINES["vllm"]._replace(package="no_vllm"))
+    endpoint = Endpoint.model_validate({"model": "m", "identity": "m", "serve": {"engine": "vllm", **serve}})
+    with pytest.raises(ModelServerError) as caught:
+        ManagedServer("demo", endpoint, str(tmp_path)).ensure_running()
+    assert what in caught.value.what
+    assert "endpoints.demo" in caught.value.what and step in caught.value.next_step
+
+
 def test_embedded_model_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.llm.servers.EMBEDDED_MODEL", ("no-such-package", "a.gguf"))
+    monkeypatch.setattr("tasks.llm.engines.EMBEDDED_MODEL", ("no-such-package", "a.gguf"))
     with pytest.raises(ModelServerError, match="make install"):
         find_embedded_model()
 

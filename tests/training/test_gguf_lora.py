@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ import pytest
 
 from models.errors import AdapterError, ModelServerError
 from models.settings import Endpoint, Serve
-from tasks.llm.servers import ManagedServer, find_embedded_model
+from tasks.llm.servers import ManagedServer
 from tasks.training.gguf_lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_identity, convert_lora
+from tests.tiny_model import write_first_layers
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -30,23 +30,7 @@ LAYERS = 2
 @pytest.fixture(scope="module")
 def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first layers of the embedded model in float32: llama.cpp rounds nothing away, so the two must agree."""
-    reader = gguf.GGUFReader(find_embedded_model())
-    path = tmp_path_factory.mktemp("base") / "base.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
-            continue
-        value = LAYERS if field.name == "llama.block_count" else field.contents()
-        writer.add_key_value(field.name, value, field.types[0], field.types[-1] if len(field.types) > 1 else None)
-    for tensor in reader.tensors:
-        block = re.match(r"blk\.(\d+)\.", tensor.name)
-        if block is None or int(block[1]) < LAYERS:
-            writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype("float32"))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return write_first_layers(tmp_path_factory.mktemp("base") / "base.gguf", LAYERS)
 
 
 @pytest.fixture(scope="module")

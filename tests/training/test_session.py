@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from models.errors import SettingsError
 from models.training import TrainingConfig
 from tests.tiny_model import make_tiny_model
 
@@ -95,6 +96,38 @@ def test_every_method_leaves_a_whole_folder(
     if record.merged:
         merged = AutoModelForCausalLM.from_pretrained(record.merged)
         torch.testing.assert_close(merged(**tokens).logits, trained(**tokens).logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["rpo", "kto"])
+def test_a_later_round_goes_on_from_the_adapter_with_it_as_reference(tmp_path: Path, model: Path, method: str) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    first = session.train(configure(tmp_path / "first", model, method, epochs=2))
+    # rank and alpha are the adapter's
+    changes = {"adapter": first.final, "lora_rank": 4, "save_steps": 1, "keep_checkpoints": 3}
+    config = configure(tmp_path / "second", model, method, **changes)
+    second = session.train(config)
+    assert "its starting adapter" in second.reference
+    assert second.trainable_parameters == first.trainable_parameters
+    if method == "rpo":
+        # policy and reference begin as one
+        assert second.first["rewards/margins"] == pytest.approx(0, abs=1e-5)
+        assert second.last["rewards/margins"] != pytest.approx(0, abs=1e-3)
+    assert not (Path(second.final) / "ref").exists()
+    assert "trained on from the adapter of `out`" in (Path(second.final) / "README.md").read_text()
+    before, after = (load_file(f"{record.final}/adapter_model.safetensors") for record in (first, second))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+    # a crash in the middle changes neither the policy nor the reference
+    (tmp_path / "second/out/record.json").unlink()
+    (tmp_path / "second/out/checkpoints/checkpoint-3/whole").unlink()
+    resumed = session.train(config)
+    assert resumed.resumed_from == 2
+    assert resumed.last == pytest.approx(second.last, rel=1e-4, abs=1e-6)
+    with pytest.raises(SettingsError, match="holds a training run of another model"):
+        session.train(config.model_copy(update={"adapter": None}))
 
 
 def test_a_half_written_checkpoint_is_not_gone_on_from(tmp_path: Path, model: Path) -> None:

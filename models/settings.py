@@ -290,8 +290,8 @@ class FactorySettings(Strict):
         default=0.1,
         ge=0,
         le=1,
-        description="Share of a batch's calls that may fail for good: such a call is recorded and the batch goes on. "
-        "With more the batch fails.",
+        description="Share of a batch's calls (of ten, where there are fewer) that may fail for good: such a call is "
+        "recorded and the batch goes on. With more, or when none is answered, the batch fails.",
     )
     endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
     roles: Roles = Field(default=Roles(), description="Who plays which role.")

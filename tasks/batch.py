@@ -47,6 +47,9 @@ def calls_of_this_process() -> tuple[int, int]:
         return _counted["made"], _counted["cached"]
 
 
+FEW_CALLS = 10
+"""A share of fewer calls says nothing: of the first two of a batch, one lost is half."""
+
 _UNWELL = "Run again when the endpoint is well, or retry this flow run in the Prefect UI."
 _TOO_LONG = "Serve the model with a larger context, or ask for less: fewer turns, a smaller max_tokens."
 
@@ -141,7 +144,7 @@ class Batch:
                 self.failures.count(role, sample.model, failure.kind, failure.why)
         failed = [sample for sample in samples if sample.error]
         self.lost += [sample.request_hash for sample in failed]
-        if len(self.lost) > self.settings.max_failed_share * len(self.calls):
+        if failed and self._lost_too_many():
             raise StageError(
                 f"{len(self.lost)} of {len(self.calls)} calls of a batch failed, more than max_failed_share = "
                 f"{self.settings.max_failed_share:g}; the last to the {role}: {failed[-1].error}.",
@@ -151,6 +154,11 @@ class Batch:
         for sample in failed:
             self.failures.lose(role, sample.model, str(sample.error_kind), str(sample.error))
         return answers
+
+    def _lost_too_many(self) -> bool:
+        """Whether the endpoint is to blame, rather than a few calls: none was answered, or too many were lost."""
+        lost, made = len(self.lost), len(self.calls)
+        return lost == made or lost > self.settings.max_failed_share * max(made, FEW_CALLS)
 
 
 def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -77,6 +77,21 @@ def test_a_batch_fails_where_too_many_of_its_calls_do(tmp_path: Path, serve: Ser
     assert {row.verdict for row in PartStore(tmp_path).read(part, Judgment)} == {"followed"}
 
 
+def test_one_of_two_calls_fails_no_batch_and_one_of_one_does(tmp_path: Path, serve: Serve) -> None:
+    store = PartStore(tmp_path)
+    server = serve(first=("internal",), texts=[say("f")] * 50)
+    two = store_responses(store, [make_system(["style"])], ["One.", "Two."])
+    part = judge_responses.fn(judge_settings(tmp_path, server.base_url), two)
+    assert failures_of(tmp_path, part) == {"server_error": (1, 1)}
+    close_gateway()
+    server = serve(first=("internal",), texts=[say("f")] * 50)
+    with pytest.raises(StageError, match="1 of 1 calls"):
+        judge_responses.fn(
+            judge_settings(tmp_path / "other", server.base_url),
+            store_responses(PartStore(tmp_path / "other"), [make_system(["style"])], ["One."]),
+        )
+
+
 def test_every_failed_attempt_is_counted(tmp_path: Path, serve: Serve) -> None:
     server = serve(first=("internal", "drop", "ok", "not_json", "rate_limit"), retry_after="0", texts=[say("f")] * 50)
     part = judge_responses.fn(judge_settings(tmp_path, server.base_url, max_tries=5), responses_in(tmp_path))

@@ -343,11 +343,13 @@ class FactorySettings(Strict):
         return self
 
     def role(self, name: RoleName) -> Role | None:
-        """Who plays a role; the policy answers for the responder where none is set."""
-        if name == "responder" and self.roles.responder is None:
-            return self.roles.policy
-        role: Role | None = getattr(self.roles, name)
+        """Who plays a role."""
+        role: Role | None = getattr(self.roles, self.stand_in(name))
         return role
+
+    def stand_in(self, name: RoleName) -> RoleName:
+        """The role whose settings hold for a role: the policy answers for the responder where none is set."""
+        return "policy" if name == "responder" and self.roles.responder is None else name
 
     @property
     def data_dir(self) -> Path:

@@ -232,7 +232,7 @@ class Gateway:
         most, payment = highest_price(job.client.endpoint, job.body), None
         await self._budget.reserve(most)
         try:
-            answer = await job.client.ask(job.role, job.body, job.ticket)
+            answer = await job.client.ask(self._settings.stand_in(job.role), job.body, job.ticket)
             samples = read_answer(job, answer)
             payment = pay_for(self._settings.run, job.client.endpoint, samples)
         except GaveUpError as failure:

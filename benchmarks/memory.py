@@ -27,7 +27,7 @@ from flows.environment import prepare_environment
 from models.settings import Dialogues, Endpoint, FactorySettings, Judging, Role, Roles, Seeds
 
 TIMES, MAX_RATIO = 10, 1.2
-BATCH, SLOTS = 10, 16
+BATCH, SLOTS = 10, 4
 _TRADES = ("baker", "guide", "tailor", "teacher", "plumber", "librarian", "pilot", "gardener", "nurse", "carpenter")
 
 

@@ -7,6 +7,8 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 
+import models  # noqa: F401  (it says how pyarrow is to allocate)
+
 # a person who sets one of these keeps their own value
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",

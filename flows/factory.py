@@ -27,8 +27,9 @@ from flows.stages import (
 from models.settings import FactorySettings
 from models.summary import RunSummary
 
-# A waiting task holds a thread (FINDINGS), and a chain of batches waits: plenty, so that late stages start early.
-RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=256))
+# A waiting task holds a thread (FINDINGS), and a chain of batches waits: enough that late stages start early. With 256
+# the peak of ten times the roles was 335 MB, with 64 it is 313.
+RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
 
 
 @flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)

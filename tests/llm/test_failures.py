@@ -119,8 +119,9 @@ def test_an_unreliable_server_is_put_up_with(serve: Server, open_to: Opener) -> 
 
 
 # A single refusal holds back its own request and its own place, not the endpoint: with refusals at random (2.5 %) a
-# pause of the endpoint for each of them halved the speed. What it costs: a server at its limit is asked three times
-# more before the pause, and one that refuses in turn with answering gets other requests before its time is over.
+# pause of the endpoint for each of them halved the speed. What it costs: a server at its limit refuses half of
+# what is in flight before the pause, and one that refuses in turn with answering gets other requests before its time is
+# over.
 def test_a_single_refusal_holds_back_its_own_request_alone(serve: Server, open_to: Opener) -> None:
     server = serve(first=("ok",) * 8 + ("rate_limit",), retry_after="0.6", latency_s=0.02)
     gateway = open_to(server.base_url, max_concurrency=4, max_tries=1)
@@ -142,6 +143,16 @@ def test_refusals_in_a_row_pause_the_address(serve: Server, open_to: Opener) -> 
     assert sum(gap > 0.5 for gap in gaps) == 1
     # a pause is no reason to send less afterwards
     assert server.peak == 8
+
+
+def test_some_refusals_of_a_wave_pause_nothing(serve: Server, open_to: Opener) -> None:
+    # all are sent at once, so the refusals come in a row, before any answer
+    server = serve(first=("rate_limit",) * 6 + ("ok",) * 26, retry_after="0.6", latency_s=0.05)
+    gateway = open_to(server.base_url, max_concurrency=32, max_tries=1)
+    answers = gateway.complete("policy", chats(64), stage="test")
+    assert all(s.error is None for g in answers for s in g)
+    start = server.arrivals[0]
+    assert sum(arrival < start + 0.5 for arrival in server.arrivals) > 60
 
 
 def test_a_limit_on_the_rate_fills_the_places_with_requests_that_wait(serve: Server, open_to: Opener) -> None:

@@ -20,14 +20,14 @@ def settings_to(data: Path, base_url: str | list[str], slots: int, batch_size: i
 @pytest.mark.parametrize(
     ("base_url", "slots", "batch_size", "batches"),
     [
-        ("http://a/v1", 64, 50, 4),
-        ("http://a/v1", 256, 50, 12),
-        (["http://a/v1", "http://b/v1"], 64, 50, 7),
+        ("http://a/v1", 64, 50, 12),
+        ("http://a/v1", 256, 50, 42),
+        (["http://a/v1", "http://b/v1"], 64, 50, 22),
         # one works while the next one reads
         ("http://a/v1", 1, 500, 2),
     ],
 )
-def test_enough_batches_to_fill_an_endpoint_twice(
+def test_enough_batches_to_fill_an_endpoint_while_some_lag(
     tmp_path: Path, base_url: str | list[str], slots: int, batch_size: int, batches: int
 ) -> None:
     assert batches_at_once(settings_to(tmp_path, base_url, slots, batch_size)) == batches

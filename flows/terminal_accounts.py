@@ -42,8 +42,9 @@ def tabulate_accounts(accounts: Sequence[CallAccount]) -> Table | None:
     if plain and not any(account.cost or account.retries or account.failed for account in accounts):
         return None
     table = Table(title="Calls by stage and role", title_justify="left", title_style="bold", box=None)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("role", no_wrap=True)
+    # on a narrow terminal a name may break, a number must not
+    table.add_column("stage", overflow="fold")
+    table.add_column("role", overflow="fold")
     columns = _columns(accounts)
     for head in columns:
         table.add_column(head, justify="right", no_wrap=True)

@@ -87,6 +87,14 @@ def test_queries_are_told_and_the_rest_is_in_the_artifact() -> None:
     assert "| sample_responses | policy | m | 40 | 0 | 0 | 0 | 1000 | 2000 | unknown | 0.50 | 5.0 |" in page
 
 
+def test_numbers_are_whole_on_a_narrow_terminal() -> None:
+    busy = account("responder", stage="reverse_constraints", cost=1234.5678, retries=123_456, cached=1, failed=1)
+    console = Console(file=io.StringIO(), width=72)
+    console.print(tabulate_accounts([account(), busy]))
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    assert all(number in text for number in ("1234.5678", "123456", "retries", "s/call"))
+
+
 def test_failures_are_told_with_what_became_of_them() -> None:
     told = say_failures(summary(failures={"rate_limit": 3, "not_json": 1}))
     assert told == "4 attempts and answers were no good (rate_limit 3, not_json 1); none was given up"

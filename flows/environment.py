@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 
 import models  # noqa: F401  (it says how pyarrow is to allocate)
 
@@ -24,13 +21,6 @@ _DEFAULTS = {
 }
 
 
-class _NoPandas(MetaPathFinder):
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name == "pandas":
-            raise ModuleNotFoundError("not for pyarrow", name=name)
-        return None
-
-
 def prepare_environment(*, quiet: bool) -> None:
     """Set Prefect's environment for a run of this process.
 
@@ -41,22 +31,3 @@ def prepare_environment(*, quiet: bool) -> None:
         os.environ.setdefault(name, value)
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    _keep_pandas_out()
-
-
-def _keep_pandas_out() -> None:
-    """Let pyarrow make up its mind that there is no pandas.
-
-    Where pandas is installed (the extra `train` brings it), pyarrow imports it at its first conversion, only to ask
-    whether a list is a Series: 50 MB and a second. It asks once; pandas itself stays importable.
-    """
-    if "pandas" in sys.modules:
-        return
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        import pyarrow as pa
-
-        pa.array([None])
-    finally:
-        sys.meta_path.remove(finder)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import Task
@@ -25,6 +28,8 @@ from storage.manifests import Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import close_gateway
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 ACCOUNTS = ("llm_calls", "exclusions", "failures")
 """Datasets whose parts stand beside the part of the stage that wrote them, under its key."""
@@ -182,7 +187,17 @@ def open_run(
             raise
         finally:
             close_gateway()
-            build_catalog(store.root)
+            _refresh_catalog(store.root)
+
+
+def _refresh_catalog(root: Path) -> None:
+    """Build the catalog: in a child process where this one has not needed DuckDB, which would keep 40 MB of it."""
+    if "duckdb" not in sys.modules:
+        command = [sys.executable, "-m", "storage.catalog", str(root.resolve())]
+        if subprocess.run(command, cwd=PROJECT_ROOT, stderr=subprocess.DEVNULL).returncode == 0:
+            return
+    # and where the child failed: its error is told from here
+    build_catalog(root)
 
 
 def _refuse_idle_roles(settings: FactorySettings) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import duckdb
 from pydantic import BaseModel
 
 from models.arrow import arrow_schema
@@ -15,6 +15,9 @@ from models.records import DATASETS, PartRef
 from storage.files import atomic_path
 from storage.manifests import Manifest, list_runs
 from storage.parts import PartStore
+
+if TYPE_CHECKING:
+    import duckdb  # imported where it is used: a stage that asks models and makes no pairs does without its 40 MB
 
 CATALOG_FILE = "catalog.duckdb"
 
@@ -42,6 +45,8 @@ def build_catalog(root: Path) -> list[str]:
     Raises:
         StorageError: A manifest is damaged, or the catalog cannot be written.
     """
+    import duckdb
+
     store = PartStore(root)
     store.ensure_schemas()
     runs = list_runs(root)
@@ -128,6 +133,8 @@ def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
     Raises:
         StorageError: The statement is not a reading one, or DuckDB refuses it.
     """
+    import duckdb
+
     path = Path(root) / CATALOG_FILE
     try:
         _check_reading(sql)
@@ -150,6 +157,8 @@ def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
 
 def _check_reading(sql: str) -> None:
     """Refuse what is not one reading statement. EXPLAIN is judged by what it explains: EXPLAIN ANALYZE runs it."""
+    import duckdb
+
     # extract_statements keeps the text of a comment, and such an EXPLAIN is then refused: the safe side
     statements = duckdb.extract_statements(_EXPLAIN.sub("", sql, count=1) if _EXPLAIN.match(sql) else sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -161,6 +170,8 @@ def _check_reading(sql: str) -> None:
 
 
 def _fetch(path: Path, sql: str, limit: int | None) -> QueryResult:
+    import duckdb
+
     # Attached to a database of its own: connections to one file share an instance in a process, and the second
     # thread would find its configuration locked
     with duckdb.connect() as db:
@@ -183,3 +194,7 @@ def _name(text: str) -> str:
 
 def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+if __name__ == "__main__":
+    build_catalog(Path(sys.argv[1]))

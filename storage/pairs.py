@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from models.base import Language, Strict
@@ -26,6 +24,9 @@ from models.records import PartRef
 from models.settings import Pairs
 from storage import pair_sql
 from storage.parts import PartStore, missing_part
+
+if TYPE_CHECKING:
+    import duckdb  # imported where it is used, as in storage.catalog
 
 # directed pairs of a block of whole dialogues, before rules and caps
 _BLOCK_PAIRS: Final = 200_000
@@ -110,6 +111,8 @@ def build_pairs(
     Raises:
         StorageError: A part is missing or damaged, or the disk is full.
     """
+    import duckdb
+
     inputs = [*judgments, *responses, *(reversals or [])]
     if distrust is not None:
         inputs += [*distrust.systems, *distrust.calibrations]
@@ -267,6 +270,8 @@ class _Builder:
             yield from _pairs(responses, places).to_batches()
 
     def _count(self, places: pa.Table) -> None:
+        import pyarrow.compute as pc
+
         # a turn lies in one block, so its pairs are counted as one here
         self._turns += len(pc.unique(places["turn_number"]))
         for column, counter in (("margin", self._margins), ("noise_case", self._noise)):
@@ -292,6 +297,8 @@ class _Builder:
 
 def _pairs(responses: pa.Table, places: pa.Table) -> pa.Table:
     """The columns of ``Pair`` for the places of chosen and rejected among the responses of a block."""
+    import pyarrow.compute as pc
+
     first = responses["place"][0]
     chosen = responses.drop_columns(["place"]).take(pc.subtract(places["chosen"], first))
     rejected_id = responses["response_id"].take(pc.subtract(places["rejected"], first))

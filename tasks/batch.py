@@ -78,12 +78,12 @@ def batches_at_once(settings: FactorySettings) -> int:
     """Batches of a stage that hold rows at a time; more would only wait for the same endpoint, with all their rows.
 
     A row makes a call or more, and a batch ends with its last one: where one call in twenty fails, most batches last
-    four or five times as long as a call. Eight fillings of the busiest endpoint keep it full nevertheless; with two it
+    four or five times as long as a call. Five fillings of the busiest endpoint keep it full nevertheless; with two it
     was half empty. Each stage counts for itself: where two ask different endpoints, neither holds up the other. A batch
     that waits for a call of another one (the same question) cannot wait for ever: who makes the call is at work.
     """
     slots = max(endpoint.max_concurrency * max(1, len(endpoint.base_urls)) for endpoint in settings.endpoints.values())
-    return 1 + math.ceil(8 * slots / settings.batch_size)
+    return 1 + math.ceil(5 * slots / settings.batch_size)
 
 
 class Batch:

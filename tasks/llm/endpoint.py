@@ -23,7 +23,9 @@ from tasks.llm.servers import ManagedServer
 
 log = logging.getLogger(__name__)
 
-BACKOFF = wait_exponential_jitter(multiplier=0.5, max=30, jitter=1)
+# 0.2, 0.6, 1.8, ... s and up to half a second more: the first retry is soon, as most failures pass; six tries outlast
+# a server that is started again
+BACKOFF = wait_exponential_jitter(multiplier=0.2, exp_base=3, max=30, jitter=0.5)
 # A pause that the server asked for is not the request's fault and uses up no try; but it must end some time.
 PAUSES_A_TRY = 10
 _DEATH_S = 0.1
@@ -66,6 +68,9 @@ class EndpointClient:
         self._limiter = Limiter(self._addresses)
         self._server = ManagedServer(name, endpoint, data) if endpoint.serve is not None else None
         self._reader = FailureReader(name, endpoint)
+        self.turns = asyncio.Semaphore(2 * sum(address.bound for address in self._addresses))
+        """Requests that are prepared or under way: the others of a batch wait as next to nothing. Twice what is in
+        flight, so that those that wait to be sent again leave no place empty."""
 
     @property
     def most_samples(self) -> int:

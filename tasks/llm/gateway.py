@@ -16,7 +16,7 @@ from models.base import digest
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings, Role, RoleName
-from storage.call_cache import CALL_CACHE_FILE, CallCache
+from storage.call_cache import CALL_CACHE_FILE, CallCache, Payment
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
@@ -229,6 +229,16 @@ class Gateway:
             _abandon(tasks)
 
     async def _run_job(self, job: Job) -> None:
+        async with job.client.turns:
+            samples, payment = await self._ask(job)
+        if not samples[0].error:
+            stored = self._commits.submit([to_cache(sample) for sample in samples], payment)
+            await asyncio.wrap_future(stored)
+            self._report(job.stage, job.role, made=len(samples))
+        self._flights.land(job.flights, samples)
+
+    async def _ask(self, job: Job) -> tuple[list[ChatSample], Payment | None]:
+        """The samples of a job, answered or failed for good, and what was paid for them."""
         most, payment = highest_price(job.client.endpoint, job.body), None
         await self._budget.reserve(most)
         try:
@@ -242,11 +252,7 @@ class Gateway:
             self._report(job.stage, job.role, failed=len(samples))
         finally:
             self._budget.settle(most, payment.cost if payment else 0.0)
-        if not samples[0].error:
-            stored = self._commits.submit([to_cache(sample) for sample in samples], payment)
-            await asyncio.wrap_future(stored)
-            self._report(job.stage, job.role, made=len(samples))
-        self._flights.land(job.flights, samples)
+        return samples, payment
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         # a callback rather than finally: a task that is cancelled before its first step runs no line of its body

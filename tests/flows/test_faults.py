@@ -61,8 +61,8 @@ ENDPOINT = """
 [endpoints.{name}]
 base_url = "{base_url}"
 model = "{name}"
-max_concurrency = 32
-timeout_s = 4
+max_concurrency = 64
+timeout_s = 2
 max_tries = 4
 """
 PLAYERS = {

@@ -55,6 +55,7 @@ languages = ["en"]
 [dialogues]
 turns = 2
 reference_samples = 1
+min_score = 0
 [endpoints.real]
 model = "smollm2"
 timeout_s = 600

@@ -97,6 +97,7 @@ def test_a_round_over_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
         [dialogues]
         turns = 1
         reference_samples = 1
+        min_score = 0
         [endpoints.demo]
         model = "small"
         serve = {{model_path = {json.dumps(str(model))}}}

@@ -167,8 +167,8 @@ def test_decides_hostile_text_quickly(check: BaseCheck) -> None:
     for response in [*HOSTILE, *("A" + text for text in HOSTILE)]:
         start = process_time()
         check.follows(response, "a")
-        # processor time of this process: the machine may be busy; quadratic time would take many seconds
-        assert process_time() - start < 2, (check.kind, response[:4])
+        # processor time of this process: the machine may be busy; quadratic time would take minutes
+        assert process_time() - start < 10, (check.kind, response[:4])
 
 
 @pytest.mark.parametrize(

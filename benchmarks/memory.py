@@ -1,9 +1,9 @@
 """Peak memory of the whole factory for N roles and for ten times as many: it must not grow with the rows.
 
-    python -m benchmarks.memory --roles 60
+    python -m benchmarks.memory --roles 200
 
 Systems, users, turns, responses, judging, calibration, reversals, pairs, audit, exports and catalog, over the scripted
-server, each size in a process of its own; the peak is the process's highest resident size (VmHWM). A batch is small
+server, each size in a process of its own; the peak is the process's highest resident size (VmHWM). Slots are few
 here, so that even the smaller run has more batches than are at work at a time (``tasks.batch.batches_at_once``): what
 is compared is a full house with a full house ten times over. Exit code 1 if the ratio is above 1.2.
 """
@@ -66,7 +66,10 @@ def settings_of(folder: Path, url: str) -> FactorySettings:
 def run_factory(settings: FactorySettings) -> dict[str, float]:
     """The factory in this process."""
     from flows.factory import factory
+    from models.constraints.examples import EXAMPLES
 
+    for check in EXAMPLES.values():  # what checks load at first use (language profiles, 50 MB) is there in both sizes
+        check.follows("The harbour opens at seven. Bring a coat.", "When?")
     started = time.monotonic()
     summary = factory(settings)
     seconds = time.monotonic() - started
@@ -103,7 +106,7 @@ def measure(folder: Path, roles: int, url: str) -> dict[str, float]:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--roles", type=int, default=60, help="roles of the smaller run")
+    parser.add_argument("--roles", type=int, default=200, help="roles of the smaller run")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -291,7 +291,7 @@ class FactorySettings(Strict):
         ge=0,
         le=1,
         description="Share of a batch's calls (of ten, where there are fewer) that may fail for good: such a call is "
-        "recorded and the batch goes on. With more, or when none is answered, the batch fails.",
+        "recorded and the batch goes on. With more, or when none is answered, the batch fails; 1: never.",
     )
     endpoints: dict[str, Endpoint] = Field(default={"demo": EMBEDDED}, description="OpenAI-compatible servers by name.")
     roles: Roles = Field(default=Roles(), description="Who plays which role.")

@@ -157,8 +157,8 @@ class Batch:
 
     def _lost_too_many(self) -> bool:
         """Whether the endpoint is to blame, rather than a few calls: none was answered, or too many were lost."""
-        lost, made = len(self.lost), len(self.calls)
-        return lost == made or lost > self.settings.max_failed_share * max(made, FEW_CALLS)
+        lost, made, share = len(self.lost), len(self.calls), self.settings.max_failed_share
+        return share < 1 and (lost == made or lost > share * max(made, FEW_CALLS))
 
 
 def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -20,9 +20,9 @@ def settings_to(data: Path, base_url: str | list[str], slots: int, batch_size: i
 @pytest.mark.parametrize(
     ("base_url", "slots", "batch_size", "batches"),
     [
-        ("http://a/v1", 64, 50, 12),
-        ("http://a/v1", 256, 50, 42),
-        (["http://a/v1", "http://b/v1"], 64, 50, 22),
+        ("http://a/v1", 64, 50, 8),
+        ("http://a/v1", 256, 50, 27),
+        (["http://a/v1", "http://b/v1"], 64, 50, 14),
         # one works while the next one reads
         ("http://a/v1", 1, 500, 2),
     ],

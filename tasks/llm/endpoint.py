@@ -17,9 +17,9 @@ from models.settings import Endpoint
 from tasks.llm.addresses import Address
 from tasks.llm.calls import Choice, Failure, read_choices
 from tasks.llm.failures import ATTEMPT_ERRORS, FailureReader, GaveUpError, TooLongError, TransientError
-from tasks.llm.http import open_session, post_json
 from tasks.llm.limits import Limiter
 from tasks.llm.servers import ManagedServer
+from tasks.llm.transport import open_session, post_json
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import aiohttp
 from models.errors import EndpointError
 from models.settings import Endpoint
 from tasks.llm.calls import Failure, FailureKind, MalformedAnswerError
-from tasks.llm.http import StatusError
 from tasks.llm.limits import retry_after
+from tasks.llm.transport import StatusError
 
 ATTEMPT_ERRORS = (
     MalformedAnswerError,

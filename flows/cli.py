@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from flows.cli_evaluation import compare, evaluate
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
+from flows.stopping import TerminatedError, stoppable
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.settings import ExportFormat, FactorySettings
@@ -44,9 +46,10 @@ def run_command() -> None:
 
         show_error(error)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("Stopped. Everything completed is stored; the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+        number = stopped.signal if isinstance(stopped, TerminatedError) else signal.SIGINT
+        sys.exit(128 + number)  # as a shell says it
 
 
 def _run_factory(settings: FactorySettings, as_json: bool, policy: str | None = None) -> None:
@@ -55,7 +58,7 @@ def _run_factory(settings: FactorySettings, as_json: bool, policy: str | None = 
     from flows.factory import factory
     from flows.terminal import show_next_steps, show_progress, show_summary
 
-    with show_progress():
+    with stoppable(), show_progress():
         summary = factory(settings, policy)
     if as_json:
         print(summary.model_dump_json())
@@ -91,7 +94,7 @@ def demo(
     from flows.terminal_evaluation import show_evaluation
     from flows.terminal_training import show_training
 
-    with show_progress():
+    with stoppable(), show_progress():
         outcome = demo_with_training(settings, TRAINING.model_copy(update=folder), EVALUATION.model_copy(update=folder))
     if as_json:
         print(outcome.model_dump_json())

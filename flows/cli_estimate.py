@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.environment import prepare_environment
+from flows.stopping import stoppable
 from models.errors import SettingsError
 from models.settings import FactorySettings
 
@@ -30,7 +31,7 @@ def run_estimate(settings: FactorySettings, roles: int, as_json: bool, policy: s
 
     settings, _ = begin_round(settings, policy)
     announce_sample()
-    with show_progress():
+    with stoppable(), show_progress():
         estimated = estimate(settings, roles)
     if as_json:
         print(estimated.model_dump_json())

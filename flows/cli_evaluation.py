@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from flows.environment import prepare_environment
+from flows.stopping import stoppable
 from models.errors import SettingsError
 from models.evaluation import EvaluationSettings
 from models.loading import SETTINGS_FILE, load_settings
@@ -61,7 +62,7 @@ def evaluate(
     from flows.terminal import show_progress
     from flows.terminal_evaluation import show_evaluation
 
-    with show_progress():
+    with stoppable(), show_progress():
         summary = evaluate_flow(settings)
     if as_json:
         print(summary.model_dump_json())

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.environment import prepare_environment
+from flows.stopping import stoppable
 from models.loading import describe_settings, load_as
 from models.training import Method, TrainingSettings
 
@@ -45,7 +46,7 @@ def train(
     from flows.terminal_training import show_training, show_training_next
     from flows.training import train as train_flow
 
-    with show_progress():
+    with stoppable(), show_progress():
         outcome = train_flow(wanted)
     if as_json:
         print(outcome.model_dump_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
@@ -27,7 +28,7 @@ from storage.locks import locked
 from storage.manifests import Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
 from tasks.batch import RESULTS_FOLDER
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateway import admit_calls, close_gateway
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,7 +103,7 @@ def _is_finished(ended: PrefectFuture[PartRef]) -> bool:
     """Whether a task run that has just ended has made its part."""
     try:
         ended.wait(0)  # before this, .state asks the server
-    except CancelledError:
+    except (CancelledError, asyncio.CancelledError):  # by the pool, or by Prefect's engine
         return False
     return ended.state.is_completed()
 
@@ -180,10 +181,12 @@ def open_run(
         run = Run(settings, store, book, listener=listener)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
+        admit_calls()
         try:
             yield run
-        except BaseException:
+        except BaseException as error:
             book.finish("failed")
+            close_gateway(stopped=not isinstance(error, Exception))
             raise
         finally:
             close_gateway()

@@ -308,6 +308,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 _open: dict[str, tuple[Gateway, CallCache]] = {}
 _open_lock = threading.Lock()
 _open_pid = os.getpid()
+_refusing = False
 
 
 def open_gateway(settings: FactorySettings) -> Gateway:
@@ -315,9 +316,14 @@ def open_gateway(settings: FactorySettings) -> Gateway:
 
     Settings that differ only in what no call depends on (batch size, ...) share one; a run of another name pays from
     a budget of its own.
+
+    Raises:
+        FactoryError: The run was stopped (``close_gateway``).
     """
     global _open_pid
     with _open_lock:
+        if _refusing:
+            raise _closed_error()
         if _open_pid != os.getpid():
             # threads do not survive a fork: what was inherited belongs to the parent
             _open.clear()
@@ -330,9 +336,22 @@ def open_gateway(settings: FactorySettings) -> Gateway:
         return _open[key][0]
 
 
-def close_gateway() -> None:
-    """Closes what ``open_gateway`` opened in this process; runs at exit by itself."""
+def admit_calls() -> None:
+    """After a run that was stopped, another may begin in this process."""
+    global _refusing
     with _open_lock:
+        _refusing = False
+
+
+def close_gateway(*, stopped: bool = False) -> None:
+    """Closes what ``open_gateway`` opened in this process; runs at exit by itself.
+
+    Args:
+        stopped: Batches that are still at work find none from now on, so that they end.
+    """
+    global _refusing
+    with _open_lock:
+        _refusing = _refusing or stopped
         opened = list(_open.values()) if _open_pid == os.getpid() else []
         _open.clear()
     for gateway, cache in opened:

@@ -5,10 +5,14 @@ No call that was completed before is made again: a scripted server knows a call 
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.flows.conftest import Rpo, Scripted, one_message, settings_file, start_scripted, stop
 
@@ -128,3 +132,27 @@ def test_budget_reached(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
     assert len(completed(scripted)) == REQUESTS
     [status] = rpo.json("status", "--data", str(tmp_path / "data"))
     assert 0 < status["spent"] <= status["budget"] == float(budget.removeprefix("budget="))
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal(rpo: Rpo, tmp_path: Path, sign: signal.Signals, code: int) -> None:
+    """Over Prefect's temporary server, which a Ctrl-C reaches as well: a terminal sends it to all of a command."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
+    server = start_scripted("--latency-ms", "700")
+    try:
+        config = settings_file(tmp_path, server.base_url)
+        rpo.env = {name: value for name, value in rpo.env.items() if name != "PREFECT_API_URL"}
+        rpo.extra = {"PREFECT_HOME": str(tmp_path / "home")}
+        process = rpo.start("run", "--config", str(config))
+        wait_for(lambda: len(server.counts()["completed_calls"]) >= 10)
+        before = time.monotonic()
+        os.killpg(process.pid, sign)
+        out, err = process.communicate(timeout=120)
+        assert time.monotonic() - before < 40  # without a server it goes on for minutes
+        assert (process.returncode, out) == (code, "")
+        assert err == "Stopped. Everything completed is stored; the same command goes on from there.\n"
+        assert len(completed(server)) < REQUESTS
+        assert rpo.json("run", "--config", str(config))["audit_failed"] == 0
+        assert len(completed(server)) == REQUESTS
+    finally:
+        stop(server.process)

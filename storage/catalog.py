@@ -14,6 +14,7 @@ from models.errors import StorageError
 from models.records import DATASETS, PartRef
 from storage.files import atomic_path
 from storage.manifests import Manifest, list_runs
+from storage.migrated import current_path
 from storage.parts import PartStore
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def _make_views(
         measured = [part for other in evaluations for part in other.parts_of("metrics")] if dataset == "metrics" else []
         for part in [*manifest.parts_of(dataset), *measured]:
             # one damaged file would break the whole view
-            if why := _unreadable(store, part):
-                warnings.setdefault(part, f"Left out of run {manifest.run}: {why}")
-            else:
-                paths.append(store.path(part))
+            try:
+                paths.append(current_path(store, part))
+            except StorageError as error:
+                warnings.setdefault(part, f"Left out of run {manifest.run}: {error}")
         _make_view(db, f"{_name(manifest.run)}.{_name(dataset)}", model, _select(store, dataset, paths))
 
 
@@ -111,13 +112,6 @@ def _select(store: PartStore, dataset: str, paths: list[Path]) -> str:
     files = ", ".join(_text(str(path.resolve())) for path in [store.schema_path(dataset), *paths])
     columns = ", ".join(_name(name) for name in arrow_schema(DATASETS[dataset]).names)
     return f"SELECT {columns} FROM read_parquet([{files}], union_by_name = true)"
-
-
-def _unreadable(store: PartStore, part: PartRef) -> str:
-    try:
-        return "" if store.find(part.dataset, part.key) else f"Part {store.path(part)} is missing."
-    except StorageError as error:
-        return str(error)
 
 
 def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:

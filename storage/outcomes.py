@@ -8,6 +8,7 @@ import duckdb
 
 from models.errors import StorageError
 from models.records import PartRef
+from storage.migrated import current_files
 from storage.parts import PartStore
 
 REVERSED_AUTHOR = "reversed"
@@ -44,9 +45,9 @@ def read_outcomes(store: PartStore, judgments: Sequence[PartRef], *, without: Co
     Raises:
         StorageError: A part is missing or damaged.
     """
-    files = {"judgments": _paths(store, judgments)}
+    files = {"judgments": current_files(store, judgments)}
     for dataset in ("responses", "turns", "systems"):
-        files[dataset] = _paths(store, [store.upstream(ref, dataset) for ref in judgments])
+        files[dataset] = current_files(store, [store.upstream(ref, dataset) for ref in judgments])
     try:
         with duckdb.connect() as db:
             rows: list[Row] = db.execute(_OUTCOMES, files).fetchall()
@@ -57,7 +58,3 @@ def read_outcomes(store: PartStore, judgments: Sequence[PartRef], *, without: Co
             next_step="Run the same `rpo evaluate` again: it makes what is missing.",
         ) from error
     return [row for row in rows if row[2] not in without]
-
-
-def _paths(store: PartStore, refs: Sequence[PartRef]) -> list[str]:
-    return [str(store.path(ref)) for ref in dict.fromkeys(refs)]

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from models.arrow import from_table
 from models.prompting import reverse_in
 from models.records import Constraint, Pair, PartRef, Response, Reversal, SystemProfile, Turn
+from storage.migrated import current_path
 from storage.parts import PartStore
 
 
@@ -60,7 +61,7 @@ def read_pair_rows(store: PartStore, pairs: PartRef, responses: PartRef, reversa
         return
     place = {key: number for number, key in enumerate(turns)}
     dialogue_ids = sorted({dialogue for dialogue, _ in turns})
-    table = pq.read_table(store.path(pairs), filters=[("dialogue_id", "in", dialogue_ids)])
+    table = pq.read_table(current_path(store, pairs), filters=[("dialogue_id", "in", dialogue_ids)])
     found = sorted(
         from_table(Pair, table),
         key=lambda p: (place[p.dialogue_id, p.turn], texts[p.chosen_id].sample, texts[p.rejected_id].sample),

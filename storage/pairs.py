@@ -23,6 +23,7 @@ from models.errors import StorageError
 from models.records import PartRef
 from models.settings import Pairs
 from storage import pair_sql
+from storage.migrated import current_files
 from storage.parts import PartStore, missing_part
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _refuse_mixed_systems(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _read(db: duckdb.DuckDBPyConnection, store: PartStore, view: str, dataset: str, refs: Sequence[PartRef]) -> None:
-    files = [str(store.schema_path(dataset)), *(str(store.path(ref)) for ref in refs)]
+    files = [str(store.schema_path(dataset)), *current_files(store, refs)]
     db.read_parquet(files, union_by_name=True).create_view(view)
 
 

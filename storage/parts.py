@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +16,16 @@ from models.arrow import arrow_schema, from_table, to_table
 from models.errors import StorageError
 from models.records import DATASETS, PartRef
 from storage.files import atomic_file, sweep_temporaries
+from storage.migrations import is_todays, migrate, record_version
 
 Record = TypeVar("Record", bound=BaseModel)
 
 # Version of the footer: raise it when rpo.inputs changes its meaning, not when a record gains a column
 FOOTER_VERSION = "1"
 SCHEMA_FILE = "_schema.parquet"
+
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
+"""What reading a damaged file raises: a name in it that is not UTF-8 any more is a ValueError."""
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 # Fixed, so that equal rows are equal bytes however they were handed over
@@ -90,20 +94,8 @@ class PartStore:
             StorageError: Columns or types are not the dataset's, a column that must not be null is, or as ``write``.
         """
         path, what = self._path(dataset, key), f"Part {dataset}/{key}"
-        schema = arrow_schema(_model(dataset))
-        footer = {
-            "rpo.inputs": json.dumps([ref.model_dump() for ref in inputs], separators=(",", ":")),
-            "rpo.schema": FOOTER_VERSION,
-        }
-        batches = data.to_batches() if isinstance(data, pa.Table) else data
-        rows = 0
-        with (
-            atomic_file(path, what) as file,
-            pq.ParquetWriter(file, schema.with_metadata(footer), compression="zstd") as writer,
-        ):
-            for group in _row_groups(batches, schema, what):
-                writer.write_table(group, row_group_size=_ROW_GROUP)
-                rows += group.num_rows
+        with atomic_file(path, what) as file:
+            rows = encode_part(file, dataset, data, inputs=inputs, what=what)
         return PartRef(dataset=dataset, key=key, rows=rows)
 
     def read(self, ref: PartRef, model: type[Record]) -> list[Record]:
@@ -115,26 +107,42 @@ class PartStore:
         try:
             return list(from_table(model, self.read_table(ref)))
         except ValidationError as error:
-            raise StorageError(
-                f"Part {self.path(ref)} does not hold {model.__name__} rows of this version: {error}.",
-                safe="Other parts are not affected.",
-                next_step="Delete the file and run the same command again: that makes this part anew.",
-            ) from error
+            raise _strange_part(self.path(ref), model, error) from error
 
     def read_table(self, ref: PartRef) -> pa.Table:
-        """All rows of a part as an Arrow table.
+        """All rows of a part as an Arrow table, in today's columns.
 
         Raises:
-            StorageError: The part is missing or damaged.
+            StorageError: The part is missing or damaged, was written by a newer version, or does not hold such rows.
         """
         path = self.path(ref)
         try:
             # memory_map off: a mapped file that is cut short kills the process instead of raising
-            return pq.ParquetFile(path, memory_map=False).read()
+            with pq.ParquetFile(path, memory_map=False, page_checksum_verification=True) as file:
+                version = _known_version(path, file.metadata)
+                table = file.read()
         except FileNotFoundError as error:
             raise missing_part(path) from error
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise damaged_part(path, error) from error
+        try:
+            return migrate(ref.dataset, table, version)
+        except ValidationError as error:
+            raise _strange_part(path, _model(ref.dataset), error) from error
+
+    def is_current(self, ref: PartRef) -> bool:
+        """Whether the part has today's columns, so that it can be read without ``read_table``.
+
+        Raises:
+            StorageError: The part is missing or damaged, or was written by a newer version.
+        """
+        path = self.path(ref)
+        footer = self._footer(path)
+        try:
+            schema = footer.schema.to_arrow_schema()
+        except UNREADABLE as error:
+            raise damaged_part(path, error) from error
+        return is_todays(ref.dataset, schema, _known_version(path, footer))
 
     def find(self, dataset: str, key: str) -> PartRef | None:
         """The reference of a part that is there, with its rows from the footer; None if it is not.
@@ -205,11 +213,44 @@ class PartStore:
 
     def _footer(self, path: Path) -> pq.FileMetaData:
         try:
-            return pq.read_metadata(path, memory_map=False)
+            footer = pq.read_metadata(path, memory_map=False)
         except FileNotFoundError as error:
             raise missing_part(path) from error
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise damaged_part(path, error) from error
+        _known_version(path, footer)
+        return footer
+
+
+def encode_part(
+    file: BinaryIO, dataset: str, data: pa.Table | Iterable[pa.RecordBatch], *, inputs: Sequence[PartRef], what: str
+) -> int:
+    """Write the bytes of a part; returns its rows. Equal rows and inputs are equal bytes.
+
+    Args:
+        file: Where to.
+        dataset: A name in ``models.records.DATASETS``.
+        data: The rows.
+        inputs: The parts that they were made from.
+        what: The noun for the error message, such as "Part judgments/ab12".
+
+    Raises:
+        StorageError: Columns or types are not the dataset's, or a column that must not be null is.
+    """
+    schema = arrow_schema(_model(dataset))
+    footer = {
+        "rpo.inputs": json.dumps([ref.model_dump() for ref in inputs], separators=(",", ":")),
+        "rpo.schema": FOOTER_VERSION,
+        "rpo.version": str(record_version(dataset)),
+    }
+    batches = data.to_batches() if isinstance(data, pa.Table) else data
+    rows = 0
+    # without checksums one flipped byte in ten was read as other text
+    with pq.ParquetWriter(file, schema.with_metadata(footer), compression="zstd", write_page_checksum=True) as writer:
+        for group in _row_groups(batches, schema, what):
+            writer.write_table(group, row_group_size=_ROW_GROUP)
+            rows += group.num_rows
+    return rows
 
 
 def missing_part(path: Path) -> StorageError:
@@ -230,6 +271,38 @@ def damaged_part(path: Path, error: Exception) -> StorageError:
     )
 
 
+def _strange_part(path: Path, model: type[BaseModel], error: ValidationError) -> StorageError:
+    return StorageError(
+        f"Part {path} does not hold {model.__name__} rows of this version: {error}.",
+        safe="Other parts are not affected.",
+        next_step="Delete the file and run the same command again: that makes this part anew.",
+    )
+
+
+def _known_version(path: Path, footer: pq.FileMetaData) -> int:
+    """The version of its columns that a part has; parts of before there were versions have the first one.
+
+    Raises:
+        StorageError: A newer program wrote it.
+    """
+    stored = footer.metadata or {}
+    dataset = path.parent.name
+    try:
+        layout, version = int(stored.get(b"rpo.schema", b"1")), int(stored.get(b"rpo.version", b"1"))
+    except ValueError as error:
+        raise damaged_part(path, error) from error
+    if layout > int(FOOTER_VERSION) or version > record_version(dataset):
+        raise StorageError(
+            f"Part {path} was written by a newer version of the factory: version {version} of {dataset}, and this one "
+            f"knows {record_version(dataset)}.",
+            safe="It is whole and was not touched.",
+            next_step="Update the factory (git pull, make install) and run the same command again.",
+        )
+    if version < 1:
+        raise damaged_part(path, ValueError(f"it says that it has version {version}"))
+    return version
+
+
 def _model(dataset: str) -> type[BaseModel]:
     if dataset not in DATASETS:
         raise StorageError(f"{dataset!r} is not a dataset; known datasets: {', '.join(DATASETS)}.")
@@ -239,7 +312,7 @@ def _model(dataset: str) -> type[BaseModel]:
 def _holds_schema(path: Path, schema: pa.Schema) -> bool:
     try:
         stored: pa.Schema = pq.read_schema(path, memory_map=False)
-    except (OSError, pa.ArrowException):
+    except UNREADABLE:
         return False
     return bool(stored.equals(schema))
 

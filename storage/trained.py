@@ -9,6 +9,7 @@ import duckdb
 
 from models.evaluation import HeldOut
 from models.records import PartRef
+from storage.migrated import current_files
 from storage.parts import PartStore
 
 _TEXTS = """
@@ -79,4 +80,4 @@ class TrainingSet:
     def _paths(self, dataset: str, parts: Sequence[PartRef]) -> list[str]:
         # an empty list of files is an error: the zero-row schema file is always one of them
         refs = [ref for ref in dict.fromkeys(parts) if ref.dataset == dataset]
-        return [str(path) for path in (self._store.schema_path(dataset), *map(self._store.path, refs))]
+        return [str(self._store.schema_path(dataset)), *current_files(self._store, refs)]

@@ -26,6 +26,7 @@ from storage.exports.rows import (
     unpaired_rows,
 )
 from storage.manifests import Manifest
+from storage.migrated import current_path
 from storage.pair_rows import read_pair_rows, read_turns
 from storage.parts import PartStore
 
@@ -96,7 +97,7 @@ def _write(
 ) -> tuple[dict[str, dict[str, int]], int]:
     ids: set[str] = set()
     for turns in manifest.parts_of("turns"):
-        ids.update(pq.read_table(store.path(turns), columns=["dialogue_id"])["dialogue_id"].to_pylist())
+        ids.update(pq.read_table(current_path(store, turns), columns=["dialogue_id"])["dialogue_id"].to_pylist())
     held_out = validation_dialogues(ids, export.validation_share)
     judgments = {store.upstream(ref, "responses").key: ref for ref in manifest.parts_of("judgments")}
     # runs of before there was a critic do not say

@@ -70,6 +70,7 @@ docs: $(DEV)        ## the reference pages, from the code
 
 bench: $(DEV)       ## every benchmark: prints ratios
 	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.judging
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.training_step

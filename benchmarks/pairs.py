@@ -27,8 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.pair_loop import loop_pairs
+from models.arrow import arrow_schema
 from models.base import digest
-from models.records import PartRef
+from models.records import DATASETS, PartRef
 from models.settings import Pairs
 from storage.pairs import build_pairs
 from storage.parts import PartStore
@@ -59,16 +60,20 @@ FROM (SELECT t, s, k, hash(t || 'a' || s || 'b' || k) % 1000 AS chance
 """
 
 
-def make_run(root: Path, rows: int) -> None:
-    """Write a synthetic run of ``rows`` judgments."""
+def make_run(root: Path, rows: int, parts: int | None = None) -> None:
+    """Write a synthetic run of ``rows`` judgments, in so many parts (None: as many as a run of that size has)."""
     store, turns = PartStore(root), rows // (SAMPLES * CONSTRAINTS)
-    parts = max(1, rows // ROWS_OF_A_PART)
+    parts = parts or max(1, rows // ROWS_OF_A_PART)
     with duckdb.connect() as db:
         for part in range(parts):
             first, last = (turns * number // parts for number in (part, part + 1))
             numbers = {"turns": TURNS, "samples": SAMPLES, "constraints": CONSTRAINTS, "first": first, "last": last}
             for dataset, query in (("responses", _RESPONSES), ("judgments", _JUDGMENTS)):
-                store.write_table(dataset, digest([part]), db.sql(query.format(**numbers)).to_arrow_table())
+                table = db.sql(query.format(**numbers)).to_arrow_table()
+                # what code decides has no votes that could be split
+                for field in list(arrow_schema(DATASETS[dataset]))[len(table.schema) :]:
+                    table = table.append_column(field, pa.array([None] * table.num_rows, field.type))
+                store.write_table(dataset, digest([part]), table)
 
 
 def refs(store: PartStore, dataset: str) -> list[PartRef]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from models.arrow import arrow_schema
 from models.errors import StorageError
 from models.records import DATASETS, PartRef
+from storage.compaction import find_compacted
 from storage.files import atomic_path
 from storage.manifests import Manifest, list_runs
 from storage.migrated import current_path
@@ -79,10 +80,12 @@ def _make_views(
 ) -> None:
     evaluations = [other for other in runs if other.evaluates == manifest.run]
     for dataset, model in DATASETS.items():
-        paths = []
+        refs = manifest.parts_of(dataset)
+        compacted = find_compacted(store, dataset, refs) if refs else None
+        paths = [compacted] if compacted else []
         # what was measured of a run's models belongs to the run
         measured = [part for other in evaluations for part in other.parts_of("metrics")] if dataset == "metrics" else []
-        for part in [*manifest.parts_of(dataset), *measured]:
+        for part in [*([] if compacted else refs), *measured]:
             # one damaged file would break the whole view
             try:
                 paths.append(current_path(store, part))

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
+from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
@@ -34,6 +35,8 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON docu
 app.command(train)
 app.command(evaluate)
 app.command(compare)
+app.command(gc)
+app.command(compact)
 app.command(scripted_server)
 
 
@@ -266,6 +269,12 @@ def doctor(
     *,
     config: Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")] = None,
     settings: Annotated[bool, Parameter(negative="", help="List every setting with its default and meaning.")] = False,
+    store: Annotated[
+        bool, Parameter(negative="", help="Check the data folder instead: every part, manifest and database in it.")
+    ] = False,
+    data: Annotated[
+        Path | None, Parameter(help="With --store: the data folder; without: that of the settings.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check environment, endpoints, keys and disk, and say what to fix. Exit code 1 if something is wrong."""
@@ -274,6 +283,9 @@ def doctor(
 
     if settings:
         show_settings(describe_settings(), as_json)
+        return
+    if store:
+        doctor_store(data or load_settings(config, environ=os.environ).data_dir, as_json)
         return
     findings = check_all(load_settings(config, environ=os.environ))
     if as_json:

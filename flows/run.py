@@ -27,6 +27,7 @@ from storage.catalog import build_catalog
 from storage.locks import locked
 from storage.manifests import Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
+from storage.usage import using
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import admit_calls, close_gateway
 
@@ -173,7 +174,7 @@ def open_run(
     store.ensure_schemas()
     store.sweep()
     lock = store.root / "runs" / f"{settings.run}.lock"
-    with locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
+    with using(store.root), locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
         _refuse_other_kind(settings, evaluates, estimates)
         _refuse_other_policy(settings, policy)
         manifest = _begin_manifest(settings, evaluates, estimates)

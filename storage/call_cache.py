@@ -185,16 +185,21 @@ class CallCache:
         elif "malformed" not in text and "not a database" not in text:
             next_step = "This is a fault of the program, not of the file: please report it."
         else:
-            next_step = (
-                f"Keep the file (mv '{self.path}' '{self.path}.damaged'), get back what can be read with "
-                f"sqlite3 '{self.path}.damaged' .recover | sqlite3 '{self.path}', and run the same command again; "
-                "without it, calls whose parts are not written are made and paid again."
-            )
+            next_step = recovery_steps(self.path)
         return StorageError(
             f"The call cache {self.path} failed: {error}.",
             safe="Finished parts are whole, and so are the calls stored before.",
             next_step=next_step,
         )
+
+
+def recovery_steps(path: Path) -> str:
+    """What to type when the database is damaged."""
+    return (
+        f"Keep the file (mv '{path}' '{path}.damaged'), get back what can be read with "
+        f"sqlite3 '{path}.damaged' .recover | sqlite3 '{path}', and run the same command again; "
+        "without it, calls whose parts are not written are made and paid again."
+    )
 
 
 def read_spending(root: Path) -> dict[str, float]:

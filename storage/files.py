@@ -83,20 +83,31 @@ def cannot_write(what: str, path: Path, error: OSError) -> StorageError:
     )
 
 
-def sweep_temporaries(root: Path) -> list[Path]:
-    """Remove what dead writers left under ``root``; returns what was removed.
+def is_temporary(path: Path) -> bool:
+    """Whether a file has the name of a temporary, dead or alive."""
+    return _TEMPORARY.match(path.name) is not None
+
+
+def find_dead_temporaries(root: Path) -> list[Path]:
+    """What dead writers left under ``root``.
 
     A temporary is dead when its process is gone (on this machine), or when nothing has touched it for an hour.
     """
-    removed = []
+    dead = []
     for folder in [root, *(child for child in root.iterdir() if child.is_dir())] if root.is_dir() else []:
         for path in folder.iterdir():
             match = _TEMPORARY.match(path.name)
-            if match is None or not _is_dead(path, match["host"], int(match["pid"])):
-                continue
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return sorted(removed)
+            if match is not None and _is_dead(path, match["host"], int(match["pid"])):
+                dead.append(path)
+    return sorted(dead)
+
+
+def sweep_temporaries(root: Path) -> list[Path]:
+    """Remove what dead writers left under ``root``; returns what was removed."""
+    dead = find_dead_temporaries(root)
+    for path in dead:
+        path.unlink(missing_ok=True)
+    return dead
 
 
 def _is_dead(path: Path, host: str, pid: int) -> bool:

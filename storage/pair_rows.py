@@ -61,7 +61,11 @@ def read_pair_rows(store: PartStore, pairs: PartRef, responses: PartRef, reversa
         return
     place = {key: number for number, key in enumerate(turns)}
     dialogue_ids = sorted({dialogue for dialogue, _ in turns})
-    table = pq.read_table(current_path(store, pairs), filters=[("dialogue_id", "in", dialogue_ids)])
+    table = pq.read_table(
+        current_path(store, pairs),
+        filters=[("dialogue_id", "in", dialogue_ids)],
+        page_checksum_verification=True,
+    )
     found = sorted(
         from_table(Pair, table),
         key=lambda p: (place[p.dialogue_id, p.turn], texts[p.chosen_id].sample, texts[p.rejected_id].sample),

@@ -97,7 +97,9 @@ def _write(
 ) -> tuple[dict[str, dict[str, int]], int]:
     ids: set[str] = set()
     for turns in manifest.parts_of("turns"):
-        ids.update(pq.read_table(current_path(store, turns), columns=["dialogue_id"])["dialogue_id"].to_pylist())
+        path = current_path(store, turns)
+        column = pq.read_table(path, columns=["dialogue_id"], page_checksum_verification=True)["dialogue_id"]
+        ids.update(column.to_pylist())
     held_out = validation_dialogues(ids, export.validation_share)
     judgments = {store.upstream(ref, "responses").key: ref for ref in manifest.parts_of("judgments")}
     # runs of before there was a critic do not say

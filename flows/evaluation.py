@@ -16,10 +16,10 @@ from flows.stages import expand_users, judge_responses, play_dialogues, read_per
 from models.errors import SettingsError
 from models.evaluation import EvaluatedModel, EvaluationSettings, EvaluationSummary
 from models.loading import validate_settings
+from models.runner import Runner
 from models.settings import FactorySettings
 from storage.manifests import Manifest, load
 from storage.rounds import find_chain
-from tasks.batch import calls_of_this_process
 from tasks.llm.gateway import close_gateway
 
 
@@ -32,7 +32,7 @@ def evaluate(settings: EvaluationSettings) -> EvaluationSummary:
     Args:
         settings: Which models, on what.
     """
-    calls_before, earlier = calls_of_this_process(), earlier_models(settings)
+    earlier = earlier_models(settings)
     trained = load_trained(settings)
     held_out = held_out_settings(settings, trained)
     candidates, left_out = find_candidates(settings, held_out)
@@ -47,7 +47,7 @@ def evaluate(settings: EvaluationSettings) -> EvaluationSummary:
         run.collect(systems, twins, users, turns)
         answered = [answer_and_judge(run, candidate, turns) for candidate in candidates]
         models = keep_models(run, earlier, answered)
-        return finish_evaluation(run, settings, trained, models, left_out, calls_before)
+        return finish_evaluation(run, settings, trained, models, left_out)
 
 
 def answer_and_judge(run: Run, candidate: Candidate, turns: Sequence[Part]) -> EvaluatedModel:
@@ -103,6 +103,8 @@ def held_out_settings(settings: EvaluationSettings, trained: Manifest) -> Factor
             "samples": settings.samples or given.samples,
             "dialogues": dialogues,
             "endpoints": {**given.endpoints, **settings.endpoints},
+            # models take turns: one server at a time is in memory, of this process
+            "runner": Runner(),
             "roles": given.roles.model_copy(update={"responder": given.role("responder"), "critic": None}),
         }
     )

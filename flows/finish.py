@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
@@ -21,14 +22,12 @@ from storage.catalog import build_catalog
 from storage.diversity import read_diversity
 from storage.exports import export_run
 from storage.summary import count_run
-from tasks.batch import calls_of_this_process
 
 
 def finish_run(run: Run) -> RunSummary:
     """Write the exports and the summary of a run whose parts are all there."""
     build_catalog(run.store.root)
     exported = export_run(run.store, run.book.manifest, run.settings.export)
-    made, cached = calls_of_this_process()
     accounts = read_accounts(run.store.root, run.settings)
     summary = RunSummary(
         run=run.settings.run,
@@ -37,8 +36,8 @@ def finish_run(run: Run) -> RunSummary:
         spent=read_spending(run.store.root).get(run.settings.run),
         unpriced=find_unpriced(run.settings, (account.endpoint for account in accounts if account.cost is None)),
         diversity=read_diversity(run.store.root, run.settings.run),
-        calls_made=made,
-        calls_cached=cached,
+        calls_made=run.calls_now.made,
+        calls_cached=run.calls_now.cached,
         exported=exported.rows,
         export_folder=exported.folder,
         seconds=round(time.monotonic() - run.started, 1),
@@ -47,7 +46,7 @@ def finish_run(run: Run) -> RunSummary:
     run.book.finish("complete", summary.model_dump(mode="json"))
     create_markdown_artifact(
         key=f"summary-{run.settings.run.replace('_', '-')}",
-        markdown=render_markdown(summary),
+        markdown=f"{render_markdown(summary)}\n\n{render_files(run.settings.data, run.settings.run)}",
         description=f"What the run {run.settings.run} came to",
     )
     return summary
@@ -81,9 +80,20 @@ def render_markdown(summary: RunSummary) -> str:
             *_render_accounts(summary.accounts),
             *([f"Failures: {say_failures(summary)}"] if summary.failures else []),
             *_render_diversity(summary.diversity),
-            f"Exports: `{summary.export_folder}`",
         ]
     )
+
+
+def render_files(data: str, run: str) -> str:
+    """Where the run's files are, as links; the address is their text, as a browser opens files of its machine only."""
+    root = data.rstrip("/") if "://" in data else Path(data).resolve().as_uri()
+    files = {
+        "exports for trainers": f"exports/{run}",
+        "tables (`rpo sql`)": "catalog.duckdb",
+        "settings, parts and this summary": f"runs/{run}.json",
+    }
+    rows = [(what, f"[{root}/{path}]({root}/{path})") for what, path in files.items()]
+    return "\n\n".join(["## Files", table(("what", "where"), rows)])
 
 
 def render_rounds(rounds: Sequence[RoundResult]) -> list[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +17,8 @@ from typing import Any
 from prefect import Task
 from prefect.futures import PrefectFuture, wait
 
+from flows.runners import chosen_runner, require_runner
+from flows.watching import Listener, Watch
 from models.base import Language, digest
 from models.errors import FactoryError, SettingsError, StageError
 from models.records import PartRef
@@ -30,6 +30,7 @@ from storage.parts import PartStore
 from storage.usage import using
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import admit_calls, close_gateway
+from tasks.work import Calls, add_calls, read_calls
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,9 +39,6 @@ ACCOUNTS = ("llm_calls", "exclusions", "failures")
 
 Part = PartRef | PrefectFuture[PartRef]
 """A part that is there, or one that is being made."""
-
-Listener = Callable[[str, int, int], None]
-"""Told a stage, how many more parts it will make, and how many more it has made."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,21 @@ class Run:
     settings: FactorySettings
     store: PartStore
     book: RunBook
+    watch: Watch
+    calls: list[Calls] = field(default_factory=list)
+    """Those of all batches so far, as they said themselves: whichever process they were in."""
     started: float = field(default_factory=time.monotonic)
-    listener: Listener | None = None
 
     def fan_out(self, stage: Task[..., PartRef], inputs: Sequence[Sequence[Any]]) -> list[Part]:
         """Submit one task for each entry of ``inputs``; returns at once, a task starts when its inputs are there."""
-        bound = stage.with_options(result_storage=self.store.root / RESULTS_FOLDER)
-        self._tell(stage.name, len(inputs), 0)
+        self.watch.begin(stage.name, len(inputs))
         futures: list[Part] = []
-        for entry in inputs:
+        for place, entry in enumerate(inputs, 1):
+            bound = stage.with_options(
+                result_storage=self.store.root / RESULTS_FOLDER, task_run_name=f"{stage.name} {place}/{len(inputs)}"
+            )
             future = bound.submit(self.settings, *entry)
-            future.add_done_callback(lambda ended: self._tell(stage.name, 0, _is_finished(ended)))
+            self.watch.follow(stage.name, future)
             futures.append(future)
         return futures
 
@@ -84,6 +86,7 @@ class Run:
         wait(futures)  # before this, .state is the server's lagging view (FINDINGS)
         failures = [future for future in futures if not future.state.is_completed()]
         collected = [[_result(part) for part in parts if _is_done(part)] for parts in stages]
+        self.calls += [read_calls(future.state.message) for future in futures if future.state.is_completed()]
         self.register(ref for refs in collected for ref in refs)
         if failures:
             raise _explain(failures, len(futures), self.settings.run)
@@ -95,18 +98,10 @@ class Run:
         beside = [self.store.find(dataset, ref.key) for ref in found for dataset in ACCOUNTS]
         self.book.add([*found, *(part for part in beside if part)])
 
-    def _tell(self, stage: str, planned: int, done: int) -> None:
-        if self.listener is not None:
-            self.listener(stage, planned, done)
-
-
-def _is_finished(ended: PrefectFuture[PartRef]) -> bool:
-    """Whether a task run that has just ended has made its part."""
-    try:
-        ended.wait(0)  # before this, .state asks the server
-    except (CancelledError, asyncio.CancelledError):  # by the pool, or by Prefect's engine
-        return False
-    return ended.state.is_completed()
+    @property
+    def calls_now(self) -> Calls:
+        """The calls of the batches that were collected: made since this start, or answered by the call cache."""
+        return add_calls(self.calls)
 
 
 def _is_done(part: Part) -> bool:
@@ -170,6 +165,7 @@ def open_run(
     """
     _refuse_idle_roles(settings)
     _require_keys(settings)
+    require_runner(settings)
     store = PartStore(settings.data_dir)
     store.ensure_schemas()
     store.sweep()
@@ -179,12 +175,12 @@ def open_run(
         _refuse_other_policy(settings, policy)
         manifest = _begin_manifest(settings, evaluates, estimates)
         book = RunBook(store.root, manifest.model_copy(update={"policy": policy, "previous": previous}))
-        run = Run(settings, store, book, listener=listener)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
         admit_calls()
         try:
-            yield run
+            with chosen_runner(settings), Watch(settings.run, store, listener) as watch:
+                yield Run(settings, store, book, watch)
         except BaseException as error:
             book.finish("failed")
             close_gateway(stopped=not isinstance(error, Exception))

@@ -13,7 +13,6 @@ from models.evaluation import BASE, Difference, EvaluatedModel, EvaluationSettin
 from models.records import Metric, PartRef
 from storage.manifests import Manifest, load, manifest_path
 from storage.trained import TrainingSet
-from tasks.batch import calls_of_this_process
 from tasks.measures import CSR, MAIN_METRICS
 from tasks.measuring import Plan, bootstrap_over, compare_tallies, measure_models, tally_models
 
@@ -50,7 +49,6 @@ def finish_evaluation(
     trained: Manifest,
     models: Sequence[EvaluatedModel],
     left_out: dict[str, str],
-    calls_before: tuple[int, int],
 ) -> EvaluationSummary:
     """Measure the models and write the summary."""
     held_out = TrainingSet(run.store, trained.parts).compare(run.book.manifest.parts)
@@ -63,7 +61,6 @@ def finish_evaluation(
     )
     judgments = [model.judgments for model in models]
     [[measured]] = run.collect(run.fan_out(measure_models, [(judgments, plan.model_dump_json())]))
-    made, cached = calls_of_this_process()
     summary = EvaluationSummary(
         evaluation=settings.evaluation,
         run=settings.run,
@@ -74,8 +71,8 @@ def finish_evaluation(
         metrics=run.store.read(measured, Metric),
         differences=_differences(run, plan, judgments),
         left_out=left_out,
-        calls_made=made - calls_before[0],
-        calls_cached=cached - calls_before[1],
+        calls_made=run.calls_now.made,
+        calls_cached=run.calls_now.cached,
         seconds=round(time.monotonic() - run.started, 1),
     )
     run.book.finish("complete", summary.model_dump(mode="json"))

@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 
 from flows.markdown import table
-from flows.run import Listener
+from flows.watching import Listener
 from models.training import TrainingConfig, TrainingRecord
 from tasks.training.record import CURVES
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.base import Language, Strict
+from models.runner import Runner
 
 RoleName = Literal["author", "user", "responder", "critic", "judge", "policy"]
 ExportFormat = Literal["trl", "llamafactory", "sft", "kto", "dpo"]
@@ -298,6 +299,7 @@ class FactorySettings(Strict):
     judging: Judging = Field(default=Judging(), description="How the judge model is asked, and how far it is trusted.")
     pairs: Pairs = Field(default=Pairs(), description="How pairs are chosen.")
     export: Export = Field(default=Export(), description="What is written for trainers.")
+    runner: Runner = Field(default=Runner(), description="Where the batches of the run are at work.")
 
     @field_validator("run")
     @classmethod
@@ -319,7 +321,7 @@ class FactorySettings(Strict):
     def _budget_with_prices(self) -> FactorySettings:
         if self.budget is None:
             return self
-        for name in sorted({role.endpoint for _, role in self.roles if role is not None}):
+        for name in self.used_endpoints:
             endpoint = self.endpoints[name]
             if endpoint.price_in is None or endpoint.price_out is None:
                 raise ValueError(
@@ -350,6 +352,18 @@ class FactorySettings(Strict):
     def stand_in(self, name: RoleName) -> RoleName:
         """The role whose settings hold for a role: the policy answers for the responder where none is set."""
         return "policy" if name == "responder" and self.roles.responder is None else name
+
+    def share(self, name: str) -> Endpoint:
+        """An endpoint as one process of the run may use it: all of them together keep its ``max_concurrency``."""
+        endpoint, processes = self.endpoints[name], self.runner.processes
+        if processes == 1:
+            return endpoint
+        return endpoint.model_copy(update={"max_concurrency": endpoint.max_concurrency // processes})
+
+    @property
+    def used_endpoints(self) -> list[str]:
+        """The names of the endpoints that play a role."""
+        return sorted({role.endpoint for _, role in self.roles if role is not None})
 
     @property
     def data_dir(self) -> Path:

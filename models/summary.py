@@ -81,7 +81,7 @@ class RunSummary(Strict):
     noise_cases: dict[int, int] = Field(description="Pairs by noise case.")
     audited: int
     audit_failed: int
-    calls_made: int = Field(description="LLM calls that were made by this process.")
+    calls_made: int = Field(description="LLM calls that were made since this start, in all processes.")
     calls_cached: int = Field(description="LLM calls that the call cache answered.")
     tokens_in: int = Field(description="Prompt tokens of the run's calls.")
     tokens_out: int = Field(description="Completion tokens of the run's calls.")

@@ -7,17 +7,16 @@ from a ``Batch`` and its inputs to records.
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas import TaskRun
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
+from prefect.states import Completed
 from pydantic import BaseModel
 
 from models.base import digest
@@ -29,23 +28,13 @@ from tasks.failure_counts import FailureCounts
 from tasks.identity import incomplete_key, part_key, stage_identity
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
 from tasks.llm.gateway import open_gateway
+from tasks.work import describe_work, place_of
 
 Row = TypeVar("Row", bound=BaseModel)
 Rows = Iterable[BaseModel]
 
 RESULTS_FOLDER = "prefect"
 """Folder under DATA where Prefect keeps the part references of finished task runs."""
-
-
-_counting = threading.Lock()
-_counted: Counter[str] = Counter()
-
-
-def calls_of_this_process() -> tuple[int, int]:
-    """LLM calls that batches in this process made, and those that the call cache answered."""
-    with _counting:
-        return _counted["made"], _counted["cached"]
-
 
 FEW_CALLS = 10
 """A share of fewer calls says nothing: of the first two of a batch, one lost is half."""
@@ -54,35 +43,16 @@ _UNWELL = "Run again when the endpoint is well, or retry this flow run in the Pr
 _TOO_LONG = "Serve the model with a larger context, or ask for less: fewer turns, a smaller max_tokens."
 
 
-class _Places:
-    """How many batches of one stage are at work in this process: those that wait hold a thread and no rows."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._taken = 0
-
-    @contextmanager
-    def place(self, of: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._taken < of)
-            self._taken += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= 1
-                self._changed.notify()
-
-
 def batches_at_once(settings: FactorySettings) -> int:
-    """Batches of a stage that hold rows at a time; more would only wait for the same endpoint, with all their rows.
+    """Batches of a stage that hold rows at a time in a process; more would only wait for its share of an endpoint.
 
     A row makes a call or more, and a batch ends with its last one: where one call in twenty fails, most batches last
     four or five times as long as a call. Five fillings of the busiest endpoint keep it full nevertheless; with two it
     was half empty. Each stage counts for itself: where two ask different endpoints, neither holds up the other. A batch
     that waits for a call of another one (the same question) cannot wait for ever: who makes the call is at work.
     """
-    slots = max(endpoint.max_concurrency * max(1, len(endpoint.base_urls)) for endpoint in settings.endpoints.values())
+    endpoints = [settings.share(name) for name in settings.endpoints]
+    slots = max(endpoint.max_concurrency * max(1, len(endpoint.base_urls)) for endpoint in endpoints)
     return 1 + math.ceil(5 * slots / settings.batch_size)
 
 
@@ -136,9 +106,6 @@ class Batch:
         answers = gateway.complete(role, requests, stage=self.stage)
         samples = [sample for answer in answers for sample in answer]
         self.calls += gateway.accounts(answers, role, self.stage, mode=mode, round_=round_)
-        with _counting:
-            for sample in samples:
-                _counted["cached" if sample.cached else "made"] += 1
         for sample in samples:
             for failure in sample.failures:
                 self.failures.count(role, sample.model, failure.kind, failure.why)
@@ -221,7 +188,6 @@ def stage_task(
 
     def wrap(function: Callable[..., Rows | PartRef]) -> Task[..., PartRef]:
         stage = function.__name__
-        places = _Places()
 
         def find(store: PartStore, key: str) -> PartRef | None:
             complete = all(store.find(dataset, key) for dataset in also)
@@ -245,8 +211,12 @@ def stage_task(
             batch = Batch(stage, settings, key, version=version)
             if part := find(batch.store, key):
                 return part
-            with places.place(of=batches_at_once(settings)):
-                return _make(batch, produces, _references(inputs), function(batch, *inputs))
+            with place_of(stage).place(of=batches_at_once(settings)):
+                part = _make(batch, produces, _references(inputs), function(batch, *inputs))
+            if TaskRunContext.get() is None:  # called as a plain function: nobody to say it to
+                return part
+            # Prefect takes the state for its data
+            return cast("PartRef", Completed(message=describe_work(part.rows, batch.calls), data=part))
 
         run.__name__ = run.__qualname__ = stage
         run.__doc__ = function.__doc__

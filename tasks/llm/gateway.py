@@ -59,6 +59,7 @@ class Gateway:
         self.on_progress = on_progress
         # by endpoint: the best way to ask it for an object that it has not refused; kept by tasks.llm.structured
         self.modes: dict[str, Mode] = {}
+        self.owner = settings.data, settings.run
         self._settings, self._cache = settings, cache
         self._lock = threading.Lock()
         self._flights = Flights()
@@ -198,7 +199,7 @@ class Gateway:
             if self._closed:
                 raise _closed_error()
             if name not in self._clients:
-                self._clients[name] = EndpointClient(name, self._settings.endpoints[name], self._settings.data)
+                self._clients[name] = EndpointClient(name, self._settings.share(name), self._settings.data)
             return self._clients[name]
 
     def _run_and_wait(self, jobs: list[Job]) -> None:
@@ -328,7 +329,7 @@ def open_gateway(settings: FactorySettings) -> Gateway:
             # threads do not survive a fork: what was inherited belongs to the parent
             _open.clear()
             _open_pid = os.getpid()
-        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget"})
+        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget", "runner"})
         key = digest([str(settings.data_dir.resolve()), parts])
         if key not in _open:
             cache = CallCache(settings.data_dir / CALL_CACHE_FILE)
@@ -354,6 +355,19 @@ def close_gateway(*, stopped: bool = False) -> None:
         _refusing = _refusing or stopped
         opened = list(_open.values()) if _open_pid == os.getpid() else []
         _open.clear()
+    _close(opened)
+
+
+def close_gateways_of(settings: FactorySettings) -> None:
+    """Closes those of one run, in a worker process that goes on for others."""
+    owner = settings.data, settings.run
+    with _open_lock:
+        keys = [key for key, (gateway, _) in _open.items() if gateway.owner == owner]
+        opened = [_open.pop(key) for key in keys]
+    _close(opened)
+
+
+def _close(opened: Iterable[tuple[Gateway, CallCache]]) -> None:
     for gateway, cache in opened:
         gateway.close()
         cache.close()

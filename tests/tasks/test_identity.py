@@ -37,6 +37,7 @@ def endpoint(**values: Any) -> dict[str, Any]:
         {"batch_size": 7},
         {"export": {"validation_share": 0.5}},
         {"max_failed_share": 0.5},
+        {"runner": {"engine": "dask", "workers": 3}},
         endpoint(base_url="http://b/v1"),
         endpoint(max_concurrency=2),
         endpoint(api_key_env="KEY"),

@@ -18,6 +18,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture, wait
 
 from flows.runners import chosen_runner, require_runner
+from flows.slots import shared_slots
 from flows.watching import Listener, Watch
 from models.base import Language, digest
 from models.errors import FactoryError, SettingsError, StageError
@@ -179,7 +180,11 @@ def open_run(
         gc.freeze()
         admit_calls()
         try:
-            with chosen_runner(settings), Watch(settings.run, store, listener) as watch:
+            with (
+                shared_slots(settings),
+                chosen_runner(settings),
+                Watch(settings.run, store, listener) as watch,
+            ):
                 yield Run(settings, store, book, watch)
         except BaseException as error:
             book.finish("failed")

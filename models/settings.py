@@ -109,6 +109,12 @@ class Endpoint(Strict):
         default=None, description="NAME of the environment variable that holds the key; never the key itself."
     )
     max_concurrency: int = Field(default=64, ge=1, le=4096, description="Requests in flight at most, at each address.")
+    shared_limit: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A global concurrency limit of the Prefect server: a run holds max_concurrency slots of it, for "
+        "each address, and waits for them, so that all runs together keep it. Empty: each run counts for itself.",
+    )
     timeout_s: float = Field(default=300, gt=0, description="Seconds after which a request is given up and retried.")
     max_tries: int = Field(default=6, ge=1, le=50, description="Attempts a request before it counts as failed.")
     samples_in_one_request: bool = Field(

@@ -6,7 +6,7 @@ which those are, stage by stage. These do not belong, and why:
 * ``run``, ``data``: where and under which name parts are used, not what is in them.
 * ``batch_size``: how work is cut. A different cut makes different parts (their inputs differ), but the
   same rows and the same calls, which the call cache answers.
-* an endpoint's ``base_url``, ``api_key_env``, ``max_concurrency``, ``timeout_s``, ``max_tries``,
+* an endpoint's ``base_url``, ``api_key_env``, ``max_concurrency``, ``shared_limit``, ``timeout_s``, ``max_tries``,
   ``samples_in_one_request``, ``price_in``, ``price_out`` and ``serve``: how to reach a model, not which model it is.
   Two servers that give one name to different weights are told apart by ``identity``.
 * ``budget``, ``max_failed_share``: when a run stops. What is missing from a part that lost calls is told apart by

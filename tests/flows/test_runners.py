@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,29 @@ def test_two_processes_make_the_same_bytes(rpo: Rpo, tmp_path: Path, engine: str
     # the bound holds for both together, and both were at work
     assert asked["peak"] == SLOTS
     assert SLOTS / 2 < asked_together["peak"] <= SLOTS
+
+
+@pytest.mark.slow
+def test_two_runs_keep_one_limit(rpo: Rpo, prefect_env: dict[str, str], tmp_path: Path) -> None:
+    server = start_scripted("--latency-ms", "100")
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            settings_file(tmp_path / name, server.base_url, extra='shared_limit = "models"')
+        args = [("run", "--config", str(tmp_path / name / "factory.toml")) for name in ("one", "two")]
+        assert "prefect gcl create models --limit 8" in rpo(*args[0], code=2)
+        post_json(f"{prefect_env['PREFECT_API_URL']}/v2/concurrency_limits/", {"name": "models", "limit": 12})
+        for process in [rpo.start(*each) for each in args]:
+            out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, (out, err)
+        assert server.counts()["peak"] == SLOTS
+    finally:
+        stop(server.process)
+
+
+def post_json(url: str, body: dict[str, Any]) -> None:
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20).close()
 
 
 def spread_settings(**changes: Any) -> FactorySettings:

@@ -40,6 +40,7 @@ def endpoint(**values: Any) -> dict[str, Any]:
         {"runner": {"engine": "dask", "workers": 3}},
         endpoint(base_url="http://b/v1"),
         endpoint(max_concurrency=2),
+        endpoint(shared_limit="models"),
         endpoint(api_key_env="KEY"),
         endpoint(price_in=1.0),
         endpoint(samples_in_one_request=False),

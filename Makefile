@@ -32,7 +32,7 @@ $(TRAIN): $(STAMP)
 	@touch $@
 
 $(DEV): $(TRAIN)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo,train,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo,train,s3,dev]"
 	@touch $@
 
 demo: $(STAMP)      ## the whole factory on the embedded model

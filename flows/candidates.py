@@ -9,6 +9,7 @@ from flows.trained import finished_trainings, read_trained, serve_trained
 from models.errors import FactoryError, SettingsError
 from models.evaluation import BASE, EvaluationSettings
 from models.settings import Endpoint, FactorySettings
+from storage.roots import machine_dir
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -43,7 +44,7 @@ def find_candidates(settings: EvaluationSettings, factory: FactorySettings) -> t
     if settings.models:
         return [_find(model, settings, factory, base) for model in settings.models], {}
     found, left_out = [base], {}
-    for name in finished_trainings(factory.data_dir, settings.run):
+    for name in finished_trainings(machine_dir(factory.data), settings.run):
         try:
             found.append(_trained_candidate(name, settings, factory, base))
         except FactoryError as error:
@@ -74,7 +75,8 @@ def _find(model: str, settings: EvaluationSettings, factory: FactorySettings, ba
 
 
 def _trained_candidate(name: str, settings: EvaluationSettings, factory: FactorySettings, base: Candidate) -> Candidate:
-    record = read_trained(factory.data_dir, name, settings.run)
+    here = machine_dir(factory.data)
+    record = read_trained(here, name, settings.run)
     if record.run != settings.run:
         raise SettingsError(
             f"The training run {name!r} learned from run {record.run!r}, not from {settings.run!r}: what it has seen "
@@ -82,5 +84,5 @@ def _trained_candidate(name: str, settings: EvaluationSettings, factory: Factory
             safe="Nothing was started.",
             next_step=f"Type: rpo evaluate --run {record.run} --model {name}",
         )
-    endpoint = serve_trained(factory.data_dir, name, base.endpoint_name, base.endpoint)
+    endpoint = serve_trained(here, name, base.endpoint_name, base.endpoint)
     return Candidate(name, f"trained_{name}", endpoint)

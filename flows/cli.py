@@ -21,6 +21,7 @@ from flows.stopping import TerminatedError, stoppable
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.settings import ExportFormat, FactorySettings
+from storage.roots import data_root
 
 app = App(
     name="rpo",
@@ -29,7 +30,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # we say what is safe, below
 )
 
-Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
+Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 app.command(train)
@@ -56,6 +57,7 @@ def run_command() -> None:
 
 
 def _run_factory(settings: FactorySettings, as_json: bool, policy: str | None = None) -> None:
+    data_root(settings.data)  # a store that cannot be used is said before Prefect starts
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds, and `rpo sql` has no use for it
     from flows.factory import factory
@@ -76,13 +78,13 @@ def demo(
     train: Annotated[
         bool, Parameter(negative="", help="Also train the policy on the pairs, and measure it before and after.")
     ] = False,
-    data: Data = Path("data"),
+    data: Data = "data",
     as_json: Json = False,
 ) -> None:
     """Run the whole factory on the embedded model: no key, no server, no download. Minutes on two cores."""
     from models.demo import EVALUATION, FACTORY, TRAINING
 
-    folder = {"data": str(data)}
+    folder = {"data": data}
     settings = FACTORY.model_copy(update=folder)
     if not train:
         _run_factory(settings, as_json)
@@ -107,7 +109,7 @@ def demo(
     show_training(outcome.training)
     out.print()
     show_evaluation(outcome.evaluation)
-    show_next_steps(outcome.factory, str(data))
+    show_next_steps(outcome.factory, data)
 
 
 @app.command
@@ -115,7 +117,7 @@ def run(
     *,
     config: Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")] = None,
     run: Annotated[str | None, Parameter(help="Name of the run.")] = None,
-    data: Annotated[Path | None, Parameter(help="Folder of the data.")] = None,
+    data: Annotated[str | None, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = None,
     policy: Annotated[
         str | None,
         Parameter(
@@ -138,12 +140,12 @@ def run(
     if run is not None:
         overrides.append(f"run={json.dumps(run)}")
     if data is not None:
-        overrides.append(f"data={json.dumps(str(data))}")
+        overrides.append(f"data={json.dumps(data)}")
     settings = load_settings(config, environ=os.environ, overrides=overrides)
     if policy is not None and config is None and not Path(SETTINGS_FILE).is_file():
         from flows.rounds import earlier_settings
 
-        base = earlier_settings(settings.data_dir, policy)
+        base = earlier_settings(settings.data, policy)
         settings = load_settings(environ=os.environ, overrides=overrides, base=base)
     if dry_run:
         run_estimate(settings, sample, as_json, policy)
@@ -152,15 +154,16 @@ def run(
 
 
 @app.command
-def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
+def status(*, data: Data = "data", as_json: Json = False) -> None:
     """The runs of a data folder: state, parts and rows."""
     from flows.terminal import out
-    from storage.call_cache import read_spending
     from storage.manifests import list_runs
+    from storage.shared_calls import read_spending
 
-    spent = read_spending(data)
+    root = data_root(data)
+    spent = read_spending(root)
     runs: list[dict[str, Any]] = []
-    for manifest in list_runs(data):
+    for manifest in list_runs(root):
         datasets = {
             name: {"parts": len(refs), "rows": sum(ref.rows for ref in refs)}
             for name in sorted({ref.dataset for ref in manifest.parts})
@@ -172,7 +175,7 @@ def status(*, data: Data = Path("data"), as_json: Json = False) -> None:
                 "status": manifest.status,
                 "started_at": manifest.started_at.isoformat(),
                 "finished_at": manifest.finished_at.isoformat() if manifest.finished_at else None,
-                "spent": spent.get(manifest.run),
+                "spent": spent.get(manifest.run, (manifest.summary or {}).get("spent")),
                 "budget": manifest.settings.get("budget"),
                 "datasets": datasets,
             }
@@ -196,7 +199,7 @@ def _show_spent(item: dict[str, Any]) -> str:
 
 
 @app.command
-def sql(statement: str, *, data: Data = Path("data"), as_json: Json = False) -> None:
+def sql(statement: str, *, data: Data = "data", as_json: Json = False) -> None:
     """Ask the tables in SQL; read-only. `main` holds the newest run, every run has a schema of its name.
 
     Args:
@@ -207,7 +210,7 @@ def sql(statement: str, *, data: Data = Path("data"), as_json: Json = False) -> 
     from flows.terminal import out
     from storage.catalog import query
 
-    result = query(data, statement)
+    result = query(data_root(data), statement)
     if as_json:
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
         print(json.dumps(rows, ensure_ascii=False, default=str))
@@ -233,7 +236,7 @@ def _plain(value: object) -> str:
 def export(
     *,
     run: Annotated[str, Parameter(help="Name of the run.")] = "demo",
-    data: Data = Path("data"),
+    data: Data = "data",
     format_: Annotated[
         list[ExportFormat] | None,
         Parameter(name="--format", negative="", help="Formats to write; without: all."),
@@ -254,7 +257,8 @@ def export(
         options = Export(validation_share=validation_share, **({"formats": format_} if format_ else {}))
     except ValidationError as error:
         raise SettingsError(f"--validation-share: {error.errors()[0]['msg']}.") from error
-    summary = export_run(PartStore(data), load(data, run), options)
+    root = data_root(data)
+    summary = export_run(PartStore(root), load(root, run), options)
     if as_json:
         print(summary.model_dump_json())
         return
@@ -272,9 +276,7 @@ def doctor(
     store: Annotated[
         bool, Parameter(negative="", help="Check the data folder instead: every part, manifest and database in it.")
     ] = False,
-    data: Annotated[
-        Path | None, Parameter(help="With --store: the data folder; without: that of the settings.")
-    ] = None,
+    data: Annotated[str | None, Parameter(help="With --store: the data folder; without: that of the settings.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check environment, endpoints, keys and disk, and say what to fix. Exit code 1 if something is wrong."""
@@ -285,7 +287,7 @@ def doctor(
         show_settings(describe_settings(), as_json)
         return
     if store:
-        doctor_store(data or load_settings(config, environ=os.environ).data_dir, as_json)
+        doctor_store(data or load_settings(config, environ=os.environ).data, as_json)
         return
     findings = check_all(load_settings(config, environ=os.environ))
     if as_json:

@@ -18,7 +18,7 @@ from models.evaluation import EvaluationSettings
 from models.loading import SETTINGS_FILE, load_settings
 from models.settings import Endpoint
 
-Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
+Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
@@ -44,7 +44,7 @@ def evaluate(
     config: Annotated[
         Path | None, Parameter(help="Settings file with further endpoints; without it factory.toml, if it is there.")
     ] = None,
-    data: Data = Path("data"),
+    data: Data = "data",
     as_json: Json = False,
 ) -> None:
     """Measure base and trained models on held-out dialogues: roles, constraint texts and queries training has not seen.
@@ -52,7 +52,7 @@ def evaluate(
     Again with more models or after a new training, it makes only what is missing.
     """
     given = {
-        "run": run, "data": str(data), "models": model or [], "name": name, "systems": systems, "turns": turns,
+        "run": run, "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
         "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
     }  # fmt: skip
     settings = _validate(given)
@@ -77,7 +77,7 @@ def compare(
     *others: str,
     run: Annotated[str, Parameter(help="The factory run that the models were trained on.")] = "demo",
     name: Annotated[str | None, Parameter(help="Name of the evaluation; without: RUN_eval.")] = None,
-    data: Data = Path("data"),
+    data: Data = "data",
     as_json: Json = False,
 ) -> None:
     """How much models differ on the held-out dialogues, with intervals, by metric and kind of constraint. No calls.
@@ -94,7 +94,7 @@ def compare(
     from flows.comparison import compare_models
     from flows.terminal_evaluation import show_differences
 
-    settings = _validate({"run": run, "data": str(data), "name": name})
+    settings = _validate({"run": run, "data": data, "name": name})
     differences = compare_models(settings, [first, second, *others])
     if as_json:
         print(json.dumps([item.model_dump() for item in differences]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,8 +12,9 @@ from cyclopts import Parameter
 from models.errors import SettingsError
 from storage.compaction import MANY_PARTS, Compaction, compact_runs
 from storage.garbage import GRACE_HOURS, GarbageReport, Total, free_garbage, look_for_garbage
+from storage.roots import data_folder, data_root
 
-Data = Annotated[Path, Parameter(help="Folder of parts, manifests, cache, catalog and exports.")]
+Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
@@ -28,7 +28,7 @@ def gc(
         bool,
         Parameter(negative="", help="Also free parts that a run which is not finished might find again."),
     ] = False,
-    data: Data = Path("data"),
+    data: Data = "data",
     as_json: Json = False,
 ) -> None:
     """Free what no run uses: parts with their accounts, leftovers of killed processes, results that name lost parts.
@@ -38,7 +38,7 @@ def gc(
     if grace < 0:
         raise SettingsError("--grace is a number of hours, from 0.", safe="Nothing was deleted.")
     work = free_garbage if delete else look_for_garbage
-    report = work(data, grace_hours=grace, unfinished=unfinished)
+    report = work(data_folder(data), grace_hours=grace, unfinished=unfinished)
     if as_json:
         print(report.model_dump_json())
     else:
@@ -49,31 +49,32 @@ def compact(
     *,
     run: Annotated[str | None, Parameter(help="Only this run; without: every finished one.")] = None,
     above: Annotated[int, Parameter(help="Datasets of a run with more parts than this are compacted.")] = MANY_PARTS,
-    data: Data = Path("data"),
+    data: Data = "data",
     as_json: Json = False,
 ) -> None:
     """Write datasets of many parts as one file each, which queries read instead. The parts stay."""
     if above < 1:
         raise SettingsError("--above is a number of parts, from 1.", safe="Nothing was compacted.")
-    done = compact_runs(data, run=run, above=above)
+    root = data_root(data)
+    done = compact_runs(root, run=run, above=above)
     if done:
         # imported here: DuckDB weighs 40 MB
         from storage.catalog import build_catalog
 
-        build_catalog(data)
+        build_catalog(root)
     if as_json:
         print(json.dumps([item.model_dump() for item in done]))
     else:
         _show_compacted(done, above)
 
 
-def doctor_store(data: Path, as_json: bool) -> None:
+def doctor_store(data: str, as_json: bool) -> None:
     """Check a data folder and say what to do; exit code 1 if something is wrong."""
     from flows.terminal import out
     from storage.checking import check_store
 
     findings = []
-    for finding in check_store(data):
+    for finding in check_store(data_folder(data)):
         findings.append(finding)
         if as_json:
             continue
@@ -88,7 +89,7 @@ def doctor_store(data: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _show_garbage(report: GarbageReport, data: Path, grace: float) -> None:
+def _show_garbage(report: GarbageReport, data: str, grace: float) -> None:
     from flows.terminal import out
 
     def say(text: str) -> None:

@@ -19,7 +19,7 @@ KEYS = "`rpo train --settings` lists every key with its description."
 def train(
     *,
     run: Annotated[str | None, Parameter(help="The factory run whose pairs are trained on; without it: demo.")] = None,
-    data: Annotated[Path | None, Parameter(help="Folder of the data.")] = None,
+    data: Annotated[str | None, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = None,
     method: Annotated[Method | None, Parameter(help="rpo, or one of the paper's baselines.")] = None,
     name: Annotated[str | None, Parameter(help="Name of the training run; without it RUN_METHOD.")] = None,
     config: Annotated[Path | None, Parameter(help="TOML file with the keys of --settings.")] = None,
@@ -38,7 +38,7 @@ def train(
 
         show_settings(describe_settings(TrainingSettings), as_json)
         return
-    given = {"run": run, "data": str(data) if data else None, "training.method": method, "name": name}
+    given = {"run": run, "data": data, "training.method": method, "name": name}
     overrides = [*(set_ or []), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     wanted = load_as(TrainingSettings, config, overrides=overrides, keys=KEYS)
     # imported here: Prefect takes seconds

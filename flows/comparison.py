@@ -8,6 +8,7 @@ from models.errors import SettingsError
 from models.evaluation import Difference, EvaluationSettings, EvaluationSummary
 from storage.manifests import load
 from storage.parts import PartStore
+from storage.roots import data_root
 from tasks.measuring import bootstrap_over, compare_tallies, tally_models
 
 
@@ -18,7 +19,8 @@ def compare_models(settings: EvaluationSettings, labels: Sequence[str]) -> list[
         StorageError: There is no such evaluation, or parts of it are gone.
         SettingsError: It is not finished, or has not measured one of the models.
     """
-    manifest = load(settings.data_dir, settings.evaluation)
+    root = data_root(settings.data)
+    manifest = load(root, settings.evaluation)
     again = f"Type: rpo evaluate --run {settings.run}"
     if manifest.evaluates is None or manifest.summary is None:
         raise SettingsError(f"{settings.evaluation!r} is not a finished evaluation.", next_step=again)
@@ -32,7 +34,7 @@ def compare_models(settings: EvaluationSettings, labels: Sequence[str]) -> list[
             next_step=f"{again} --model {unknown[0]}" if unknown else "",
         )
     tallies = tally_models(
-        PartStore(settings.data_dir),
+        PartStore(root),
         {label: judgments[label] for label in labels},
         without=summary.held_out.dialogues_left_out,
     )

@@ -17,6 +17,8 @@ from models.base import Strict
 from models.errors import FactoryError
 from models.records import PersonaSeed, RoleSeed
 from models.settings import Endpoint, FactorySettings
+from storage.leases import require_conditions
+from storage.roots import data_root, machine_dir
 from tasks.llm.engines import find_model, lora_file, require_package
 from tasks.seeds import read_seeds, seed_path
 
@@ -38,7 +40,7 @@ def check_all(settings: FactorySettings) -> list[Finding]:
     return [
         *_check_environment(),
         *_check_seeds(settings),
-        _check_disk(settings.data_dir),
+        *_check_data(settings.data),
         _check_prefect(),
         *(finding for name, endpoint in settings.endpoints.items() for finding in _check_endpoint(name, endpoint)),
     ]
@@ -75,6 +77,18 @@ def _check_seeds(settings: FactorySettings) -> Iterator[Finding]:
             yield Finding(ok=True, what=f"{path}: {count} seeds")
         except FactoryError as error:
             yield Finding(ok=False, what=error.what, fix=error.next_step)
+
+
+def _check_data(data: str) -> Iterator[Finding]:
+    """The disk of the data, or the store and the disk of what stays on this machine."""
+    if "://" in data:
+        try:
+            require_conditions(data_root(data))
+            yield Finding(ok=True, what=f"{data}: can be written, and honours conditional writes")
+        except FactoryError as error:
+            yield Finding(ok=False, what=error.what, fix=error.next_step)
+            return
+    yield _check_disk(machine_dir(data))
 
 
 def _check_disk(data: Path) -> Finding:

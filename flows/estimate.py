@@ -13,10 +13,11 @@ from flows.markdown import table
 from models.base import digest
 from models.estimate import Expected, RunEstimate
 from models.settings import FactorySettings
-from storage.call_cache import read_spending
 from storage.manifests import load
 from storage.parts import PartStore
+from storage.roots import data_root
 from storage.sampled import read_sample
+from storage.shared_calls import read_spending
 from tasks.extrapolation import count_seeds, extrapolate
 
 LONGEST_NAME = 48
@@ -34,8 +35,8 @@ def estimate(settings: FactorySettings, roles: int = 2) -> RunEstimate:
     sizes = count_seeds(settings)
     sample = sample_settings(settings, roles)
     factory(sample, estimates=settings.run)
-    store = PartStore(settings.data_dir)
-    sampled, spent = read_sample(store, load(store.root, sample.run)), read_spending(store.root)
+    store = PartStore(data_root(settings.data))
+    sampled, spent = read_sample(store, load(store.place, sample.run)), read_spending(store.place)
     estimated = extrapolate(settings, sampled, sizes, spent=spent.get(settings.run, 0.0))
     create_markdown_artifact(
         key=f"estimate-{settings.run.replace('_', '-')}",

@@ -19,6 +19,7 @@ from models.loading import validate_settings
 from models.runner import Runner
 from models.settings import FactorySettings
 from storage.manifests import Manifest, load
+from storage.roots import data_root
 from storage.rounds import find_chain
 from tasks.llm.gateway import close_gateway
 
@@ -68,7 +69,8 @@ def load_trained(settings: EvaluationSettings) -> Manifest:
         StorageError: There is no such run.
         SettingsError: It is an evaluation, or not complete: nobody knows yet what it will have seen.
     """
-    manifest = load(settings.data_dir, settings.run)
+    root = data_root(settings.data)
+    manifest = load(root, settings.run)
     if manifest.evaluates is not None:
         raise SettingsError(
             f"{settings.run!r} is an evaluation, not a factory run.",
@@ -82,7 +84,7 @@ def load_trained(settings: EvaluationSettings) -> Manifest:
             next_step="Run the same `rpo run` or `rpo demo` again; it goes on where it stopped.",
         )
     # a later round's policy has seen what the rounds before it were trained on
-    seen = {part: None for run in find_chain(settings.data_dir, manifest) for part in run.parts}
+    seen = {part: None for run in find_chain(root, manifest) for part in run.parts}
     return manifest.model_copy(update={"parts": list(seen)})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
@@ -17,31 +16,32 @@ from models.agreement import JudgeAgreement
 from models.diversity import Diversity
 from models.summary import NOISE_CASES, RoundResult, RunSummary
 from storage.accounts import read_accounts
-from storage.call_cache import read_spending
 from storage.catalog import build_catalog
 from storage.diversity import read_diversity
 from storage.exports import export_run
+from storage.roots import machine_dir
+from storage.shared_calls import read_spending
 from storage.summary import count_run
 
 
 def finish_run(run: Run) -> RunSummary:
     """Write the exports and the summary of a run whose parts are all there."""
-    build_catalog(run.store.root)
+    build_catalog(run.store.place)
     exported = export_run(run.store, run.book.manifest, run.settings.export)
-    accounts = read_accounts(run.store.root, run.settings)
+    accounts = read_accounts(run.store.place, run.settings)
     summary = RunSummary(
         run=run.settings.run,
-        **count_run(run.store.root, run.settings.run),
+        **count_run(run.store.place, run.settings.run),
         accounts=accounts,
-        spent=read_spending(run.store.root).get(run.settings.run),
+        spent=read_spending(run.store.place).get(run.settings.run),
         unpriced=find_unpriced(run.settings, (account.endpoint for account in accounts if account.cost is None)),
-        diversity=read_diversity(run.store.root, run.settings.run),
+        diversity=read_diversity(run.store.place, run.settings.run),
         calls_made=run.calls_now.made,
         calls_cached=run.calls_now.cached,
         exported=exported.rows,
         export_folder=exported.folder,
         seconds=round(time.monotonic() - run.started, 1),
-        rounds=compare_rounds(run.store.root, run.book.manifest),
+        rounds=compare_rounds(run.store.place, run.book.manifest),
     )
     run.book.finish("complete", summary.model_dump(mode="json"))
     create_markdown_artifact(
@@ -86,13 +86,14 @@ def render_markdown(summary: RunSummary) -> str:
 
 def render_files(data: str, run: str) -> str:
     """Where the run's files are, as links; the address is their text, as a browser opens files of its machine only."""
-    root = data.rstrip("/") if "://" in data else Path(data).resolve().as_uri()
+    here = machine_dir(data).resolve().as_uri()
+    shared = data.rstrip("/") if "://" in data else here
     files = {
-        "exports for trainers": f"exports/{run}",
-        "tables (`rpo sql`)": "catalog.duckdb",
-        "settings, parts and this summary": f"runs/{run}.json",
+        "exports for trainers": f"{here}/exports/{run}",
+        "tables (`rpo sql`)": f"{here}/catalog.duckdb",
+        "settings, parts and this summary": f"{shared}/runs/{run}.json",
     }
-    rows = [(what, f"[{root}/{path}]({root}/{path})") for what, path in files.items()]
+    rows = [(what, f"[{address}]({address})") for what, address in files.items()]
     return "\n\n".join(["## Files", table(("what", "where"), rows)])
 
 

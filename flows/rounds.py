@@ -12,6 +12,7 @@ from models.evaluation import BASE, EvaluationSettings
 from models.settings import FactorySettings
 from models.summary import Change, RoundResult
 from storage.manifests import Manifest, load
+from storage.roots import Root, data_root, machine_dir
 from storage.rounds import Following, count_following, count_round, count_shared, find_chain
 from tasks.measures import Bootstrap, Total, mean
 
@@ -30,16 +31,17 @@ def begin_round(settings: FactorySettings, policy: str | None) -> tuple[FactoryS
     """
     if policy is None:
         return settings, None
-    trained = read_trained(settings.data_dir, policy)
-    earlier = load(settings.data_dir, trained.run)
-    if settings.run in {run.run for run in find_chain(settings.data_dir, earlier)}:
+    root, here = data_root(settings.data), machine_dir(settings.data)
+    trained = read_trained(here, policy)
+    earlier = load(root, trained.run)
+    if settings.run in {run.run for run in find_chain(root, earlier)}:
         raise SettingsError(
             f"The policy {policy!r} descends from run {settings.run!r}: the round needs a name of its own.",
             safe="Nothing was started.",
             next_step="Give it one: `--run NAME`.",
         )
     base = settings.roles.policy.endpoint
-    endpoint = serve_trained(settings.data_dir, policy, base, settings.endpoints[base])
+    endpoint = serve_trained(here, policy, base, settings.endpoints[base])
     name = f"trained_{policy}"
     roles = settings.roles.model_copy(
         update={
@@ -51,15 +53,16 @@ def begin_round(settings: FactorySettings, policy: str | None) -> tuple[FactoryS
     return settings.model_copy(update={"endpoints": endpoints, "roles": roles}), trained.run
 
 
-def earlier_settings(data: Path, policy: str) -> dict[str, Any]:
+def earlier_settings(data: str | Path, policy: str) -> dict[str, Any]:
     """The settings of the run that a policy was trained on, with the policy that the first round had.
 
     Raises:
         SettingsError: There is no such training run.
         StorageError: A run that it descends from is gone.
     """
-    earlier = load(data, read_trained(data, policy).run)
-    first, *later = find_chain(data, earlier)
+    root = data_root(data)
+    earlier = load(root, read_trained(machine_dir(root), policy).run)
+    first, *later = find_chain(root, earlier)
     values = {**earlier.settings, "data": str(data)}
     # what earlier rounds sampled from is made anew from their training runs
     names = {f"trained_{run.policy}" for run in later}
@@ -68,7 +71,7 @@ def earlier_settings(data: Path, policy: str) -> dict[str, Any]:
     return values
 
 
-def compare_rounds(root: Path, manifest: Manifest) -> list[RoundResult]:
+def compare_rounds(root: Root, manifest: Manifest) -> list[RoundResult]:
     """What the rounds up to a run came to, each against the one before it; nothing where there is one only.
 
     Raises:
@@ -80,7 +83,7 @@ def compare_rounds(root: Path, manifest: Manifest) -> list[RoundResult]:
     return [_describe_round(root, run, before) for before, run in zip([None, *chain], chain, strict=False)]
 
 
-def _describe_round(root: Path, run: Manifest, before: Manifest | None) -> RoundResult:
+def _describe_round(root: Root, run: Manifest, before: Manifest | None) -> RoundResult:
     found = count_following(root, run.run)
     shared = None if before is None else count_shared(root, before.run, run.run)
     now, then = found, [] if before is None else count_following(root, before.run)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import Task
+from prefect import Task, get_run_logger
+from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 
 from flows.runners import chosen_runner, require_runner
@@ -25,9 +26,10 @@ from models.errors import FactoryError, SettingsError, StageError
 from models.records import PartRef
 from models.settings import FactorySettings
 from storage.catalog import build_catalog
-from storage.locks import locked
+from storage.locks import locked_run
 from storage.manifests import Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
+from storage.roots import Root, data_root, machine_dir
 from storage.usage import using
 from tasks.batch import RESULTS_FOLDER
 from tasks.llm.gateway import admit_calls, close_gateway
@@ -70,7 +72,8 @@ class Run:
         futures: list[Part] = []
         for place, entry in enumerate(inputs, 1):
             bound = stage.with_options(
-                result_storage=self.store.root / RESULTS_FOLDER, task_run_name=f"{stage.name} {place}/{len(inputs)}"
+                result_storage=machine_dir(self.store.place) / RESULTS_FOLDER,
+                task_run_name=f"{stage.name} {place}/{len(inputs)}",
             )
             future = bound.submit(self.settings, *entry)
             self.watch.follow(stage.name, future)
@@ -162,20 +165,20 @@ def open_run(
     Raises:
         SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet; or the name is
             that of a run of the other kind.
-        StorageError: Another process is working on a run of that name in that folder.
+        StorageError: Another process is working on a run of that name in that folder (in a store it is waited for).
     """
     _refuse_idle_roles(settings)
     _require_keys(settings)
     require_runner(settings)
-    store = PartStore(settings.data_dir)
+    store = PartStore(data_root(settings.data))
     store.ensure_schemas()
     store.sweep()
-    lock = store.root / "runs" / f"{settings.run}.lock"
-    with using(store.root), locked(lock, f"The run {settings.run!r}", otherwise="`--run NAME`"):
+    with using(store.place), locked_run(store.place, settings.run, _say) as require_lock:
         _refuse_other_kind(settings, evaluates, estimates)
         _refuse_other_policy(settings, policy)
         manifest = _begin_manifest(settings, evaluates, estimates)
-        book = RunBook(store.root, manifest.model_copy(update={"policy": policy, "previous": previous}))
+        manifest = manifest.model_copy(update={"policy": policy, "previous": previous})
+        book = RunBook(store.place, manifest, require_lock=require_lock)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
         admit_calls()
@@ -192,13 +195,20 @@ def open_run(
             raise
         finally:
             close_gateway()
-            _refresh_catalog(store.root)
+            _refresh_catalog(store.place)
 
 
-def _refresh_catalog(root: Path) -> None:
+def _say(text: str) -> None:
+    """Tell the person at the terminal, where Prefect's log is not shown, and those who look at the UI."""
+    print(text, file=sys.stderr, flush=True)
+    with suppress(MissingContextError):
+        get_run_logger().warning(text)
+
+
+def _refresh_catalog(root: Root) -> None:
     """Build the catalog: in a child process where this one has not needed DuckDB, which would keep 40 MB of it."""
     if "duckdb" not in sys.modules:
-        command = [sys.executable, "-m", "storage.catalog", str(root.resolve())]
+        command = [sys.executable, "-m", "storage.catalog", str(root.resolve() if isinstance(root, Path) else root)]
         if subprocess.run(command, cwd=PROJECT_ROOT, stderr=subprocess.DEVNULL).returncode == 0:
             return
     # and where the child failed: its error is told from here
@@ -236,9 +246,10 @@ def _require_keys(settings: FactorySettings) -> None:
 
 def _refuse_other_kind(settings: FactorySettings, evaluates: str | None, estimates: str | None) -> None:
     """An evaluation or a sample must not take the name of a factory run, nor the other way round."""
-    if not manifest_path(settings.data_dir, settings.run).exists():
+    root = data_root(settings.data)
+    if not manifest_path(root, settings.run).is_file():
         return
-    there = load(settings.data_dir, settings.run)
+    there = load(root, settings.run)
     if (there.evaluates, there.estimates) != (evaluates, estimates):
         what = "a factory run"
         if there.evaluates is not None:
@@ -254,9 +265,10 @@ def _refuse_other_kind(settings: FactorySettings, evaluates: str | None, estimat
 
 def _refuse_other_policy(settings: FactorySettings, policy: str | None) -> None:
     """A round must not take the name of another, nor lose its own by a forgotten option."""
-    if not manifest_path(settings.data_dir, settings.run).exists():
+    root = data_root(settings.data)
+    if not manifest_path(root, settings.run).is_file():
         return
-    there = load(settings.data_dir, settings.run).policy
+    there = load(root, settings.run).policy
     if there != policy:
         what = "its settings name" if there is None else f"the training run {there!r} made"
         again = "without --policy" if there is None else f"with `--policy {there}`"

@@ -12,6 +12,7 @@ from flows.run import Run
 from models.evaluation import BASE, Difference, EvaluatedModel, EvaluationSettings, EvaluationSummary, HeldOut
 from models.records import Metric, PartRef
 from storage.manifests import Manifest, load, manifest_path
+from storage.roots import data_root
 from storage.trained import TrainingSet
 from tasks.measures import CSR, MAIN_METRICS
 from tasks.measuring import Plan, bootstrap_over, compare_tallies, measure_models, tally_models
@@ -21,9 +22,10 @@ KIND = f"{CSR}/kind/"
 
 def earlier_models(settings: EvaluationSettings) -> list[EvaluatedModel]:
     """The models that an earlier evaluation of this name measured."""
-    if not manifest_path(settings.data_dir, settings.evaluation).exists():
+    root = data_root(settings.data)
+    if not manifest_path(root, settings.evaluation).is_file():
         return []
-    summary = load(settings.data_dir, settings.evaluation).summary
+    summary = load(root, settings.evaluation).summary
     return EvaluationSummary.model_validate(summary).models if summary and "evaluation" in summary else []
 
 

@@ -19,6 +19,7 @@ from flows.rounds import tabulate_rounds
 from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
+from storage.roots import machine_dir
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -172,7 +173,7 @@ def show_next_steps(summary: RunSummary, data: str) -> None:
     for name, splits in summary.exported.items():
         counts = ", ".join(f"{count} {split}" for split, count in splits.items())
         out.print(f"  {escape(str(summary.export_folder))}/{name:<13} {counts}")
-    out.print(f"  {escape(data)}/catalog.duckdb   every table of every run, for any DuckDB client")
+    out.print(f"  {escape(str(machine_dir(data)))}/catalog.duckdb   every table of every run, for any DuckDB client")
     folder = command_folder()
     data = escape(data)
     out.print("\n[bold]Next[/]")

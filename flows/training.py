@@ -26,6 +26,7 @@ from storage.files import atomic_file
 from storage.locks import locked
 from storage.manifests import Manifest, load
 from storage.parts import PartStore
+from storage.roots import data_root, machine_dir
 from tasks.training.checkpoints import identity_of, require_same
 from tasks.training.data import EXPORTS, hash_files
 from tasks.training.launch import (
@@ -92,13 +93,13 @@ def open_training(settings: TrainingSettings) -> Iterator[Training]:
     """
     require_extra()
     find_preset(settings.preset)
-    manifest = load(Path(settings.data), settings.run)
+    manifest = load(data_root(settings.data), settings.run)
     if manifest.evaluates is not None:
         raise SettingsError(
             f"{settings.run!r} is an evaluation: it has no pairs.",
             next_step=f"Type: rpo train --run {manifest.evaluates}",
         )
-    folder = Path(settings.data).resolve() / TRAINING_FOLDER / settings.training_name
+    folder = machine_dir(settings.data).resolve() / TRAINING_FOLDER / settings.training_name
     lock = folder.with_name(f"{folder.name}.lock")
     with locked(lock, f"The training run {folder.name!r}", otherwise="`--name NAME`"):
         yield Training(settings, manifest, folder)
@@ -122,7 +123,7 @@ def select_pairs(training: Training) -> dict[str, int]:
     shutil.rmtree(building, ignore_errors=True)
     try:
         export = Export(formats=[EXPORTS[method]], validation_share=settings.validation_share)
-        export_run(PartStore(Path(settings.data)), training.manifest, export, target=building / "export")
+        export_run(PartStore(data_root(settings.data)), training.manifest, export, target=building / "export")
         left_out: dict[str, int] = {}
         for split in SPLITS:
             selection = select_rows(
@@ -173,8 +174,9 @@ def policy_weights(manifest: Manifest, settings: TrainingSettings) -> tuple[str,
     """
     if manifest.policy is None:
         return policy_model(manifest), None
-    folder = Path(settings.data).resolve() / TRAINING_FOLDER / manifest.policy
-    trained = read_trained(Path(settings.data), manifest.policy)
+    here = machine_dir(settings.data).resolve()
+    folder = here / TRAINING_FOLDER / manifest.policy
+    trained = read_trained(here, manifest.policy)
     if not trained.adapter:
         return str(folder / "final"), None
     if settings.training.lora_rank == 0:

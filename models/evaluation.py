@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, field_validator
 
 from models.base import Strict
@@ -21,7 +19,7 @@ class EvaluationSettings(Strict):
     """Measure the base model and trained models on dialogues that training has not seen."""
 
     run: str = Field(default="demo", description="The factory run that the models were trained on.")
-    data: str = Field(default="data", description="Folder of the data.")
+    data: str = Field(default="data", description="Folder of the data, or s3://bucket/prefix.")
     models: list[str] = Field(
         default=[],
         description="What to measure: `base`, the name of a training run, or LABEL=endpoint:NAME for a model that "
@@ -57,11 +55,6 @@ class EvaluationSettings(Strict):
     def evaluation(self) -> str:
         """The name of the evaluation."""
         return self.name or f"{self.run[:43]}_eval"
-
-    @property
-    def data_dir(self) -> Path:
-        """The data folder as a path."""
-        return Path(self.data)
 
 
 class HeldOut(Strict):

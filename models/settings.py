@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.base import Language, Strict
+from models.errors import SettingsError
 from models.runner import Runner
 
 RoleName = Literal["author", "user", "responder", "critic", "judge", "policy"]
@@ -280,7 +281,10 @@ class FactorySettings(Strict):
         pattern=r"^[a-z][a-z0-9_]{0,47}$",
         description="Name of the run: a schema of that name in the catalog. Lower-case letters, digits, underscores.",
     )
-    data: str = Field(default="data", description="Folder of parts, manifests, cache, catalog and exports.")
+    data: str = Field(
+        default="data",
+        description="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix (docs/s3.md).",
+    )
     seed: int = Field(default=0, ge=0, description="Seed of every draw.")
     batch_size: int = Field(default=50, ge=1, le=5000, description="Items of a part; 50 to 500 is good.")
     seeds: Seeds = Field(default=Seeds(), description="Roles and personas.")
@@ -373,5 +377,15 @@ class FactorySettings(Strict):
 
     @property
     def data_dir(self) -> Path:
-        """The data folder as a path."""
+        """The data folder, for what needs one; ``storage.roots`` has what works in a store too.
+
+        Raises:
+            SettingsError: The data is in a store.
+        """
+        if "://" in self.data:
+            raise SettingsError(
+                "This works on a data folder, and `data` is the address of a store.",
+                safe="Nothing was started.",
+                next_step="Give a folder with --data; a store can be copied to one (aws s3 sync).",
+            )
         return Path(self.data)

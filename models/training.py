@@ -122,7 +122,7 @@ class TrainingSettings(Strict):
     """Train a policy on a factory run's pairs."""
 
     run: str = Field(default="demo", description="The factory run whose pairs are trained on.")
-    data: str = Field(default="data", description="Folder of the data.")
+    data: str = Field(default="data", description="Folder of the data, or s3://bucket/prefix.")
     name: str | None = Field(
         default=None, description="Name of the training run, its folder under DATA/training; empty: RUN_METHOD."
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from models.accounts import CallAccount, endpoint_of
 from models.settings import FactorySettings
 from storage.catalog import query
+from storage.roots import Root
 
 # The samples of a request stand together in their part and share its seconds to the last digit, so a request begins
 # where the seconds change. Both windows stream (no PARTITION, no ORDER): a set of all seconds, or of all request
@@ -33,7 +32,7 @@ from opened group by stage, role, model order by min(place)
 """
 
 
-def read_accounts(root: Path, settings: FactorySettings) -> list[CallAccount]:
+def read_accounts(root: Root, settings: FactorySettings) -> list[CallAccount]:
     """What the calls of a run came to, by stage and role, in the order of the stages.
 
     Args:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field
 
@@ -125,37 +126,46 @@ class CallCache:
         """Keep calls and what they cost, all or none; where a hash is known already, the first answer stays."""
         if not calls:
             return
-        with self._lock, self._errors():
-            # IMMEDIATE: wait for other writers here, where waiting is allowed, not in the middle
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                marks = ", ".join("?" * len(_COLUMNS.split(",")))
-                self._db.executemany(
-                    # not OR IGNORE, which would also drop a row that breaks NOT NULL without a word
-                    f"INSERT INTO calls ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (request_hash) DO NOTHING",
-                    [_to_row(call) for call in calls],
-                )
-                self._db.executemany(
-                    "INSERT INTO spending (run, calls, cost) VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE "
-                    "SET calls = calls + excluded.calls, cost = cost + excluded.cost",
-                    [(payment.run, payment.calls, payment.cost) for payment in payments],
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._transaction():
+            self._store(calls, payments)
 
     def close(self) -> None:
         """Close the database; the cache cannot be used afterwards."""
         with self._lock:
             self._db.close()
 
-    def __enter__(self) -> CallCache:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _store(self, calls: Sequence[CachedCall], payments: Sequence[Payment]) -> None:
+        """Insert calls and add payments, in a transaction."""
+        marks = ", ".join("?" * len(_COLUMNS.split(",")))
+        self._db.executemany(
+            # not OR IGNORE, which would also drop a row that breaks NOT NULL without a word
+            f"INSERT INTO calls ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (request_hash) DO NOTHING",
+            [_to_row(call) for call in calls],
+        )
+        self._db.executemany(
+            "INSERT INTO spending (run, calls, cost) VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE "
+            "SET calls = calls + excluded.calls, cost = cost + excluded.cost",
+            [(payment.run, payment.calls, payment.cost) for payment in payments],
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._errors():
+            # IMMEDIATE: wait for other writers here, where waiting is allowed, not in the middle
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
 
     def _begin_wal(self) -> None:
         # SQLite does not wait (busy_timeout) for the change into WAL when two processes make a new file together
@@ -200,19 +210,6 @@ def recovery_steps(path: Path) -> str:
         f"sqlite3 '{path}.damaged' .recover | sqlite3 '{path}', and run the same command again; "
         "without it, calls whose parts are not written are made and paid again."
     )
-
-
-def read_spending(root: Path) -> dict[str, float]:
-    """What every run of a data folder has spent; empty where nothing was asked yet.
-
-    Raises:
-        StorageError: The call cache is damaged.
-    """
-    path = Path(root) / CALL_CACHE_FILE
-    if not path.is_file():
-        return {}
-    with CallCache(path) as cache:
-        return cache.spending()
 
 
 def _to_row(call: CachedCall) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,15 +14,19 @@ from models.arrow import arrow_schema
 from models.errors import StorageError
 from models.records import DATASETS, PartRef
 from storage.compaction import find_compacted
+from storage.duck import connect
 from storage.files import atomic_path
-from storage.manifests import Manifest, list_runs
-from storage.migrated import current_path
+from storage.manifests import RUNS_FOLDER, Manifest, list_runs
+from storage.migrated import find_current
 from storage.parts import PartStore
+from storage.roots import Root, data_root, machine_dir
 
 if TYPE_CHECKING:
     import duckdb  # imported where it is used: a stage that asks models and makes no pairs does without its 40 MB
 
 CATALOG_FILE = "catalog.duckdb"
+_STATE_FILE = "catalog.runs.json"
+"""What the runs of a store were when the catalog was built; of a folder the catalog itself says that."""
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 
@@ -34,12 +39,13 @@ class QueryResult(NamedTuple):
     truncated: bool = False
 
 
-def build_catalog(root: Path) -> list[str]:
+def build_catalog(root: Root) -> list[str]:
     """Make the catalog anew: one schema a run, the newest factory run in ``main`` too.
 
     The metrics of a factory run are those of its evaluations.
 
-    It is built beside the old one and renamed into place: who has the old one open keeps reading it.
+    It is built beside the old one and renamed into place: who has the old one open keeps reading it. Of a DATA in a
+    store every machine has a catalog of its own, as it holds nothing that is not there.
 
     Returns:
         Warnings: parts that a manifest lists and that are gone or damaged. Their rows are missing in the views.
@@ -51,11 +57,14 @@ def build_catalog(root: Path) -> list[str]:
 
     store = PartStore(root)
     store.ensure_schemas()
-    runs = list_runs(root)
+    state, runs = _read_state(root), list_runs(root)
+    if not isinstance(root, Path):
+        for dataset in DATASETS:
+            (root / dataset).list_names()  # how large a thousand parts are, in one request
     warnings: dict[PartRef, str] = {}
-    with atomic_path(store.root / CATALOG_FILE, "The catalog") as path:
+    with atomic_path(machine_dir(root) / CATALOG_FILE, "The catalog") as path:
         try:
-            with duckdb.connect(str(path)) as db:
+            with connect(root, path) as db:
                 for manifest in runs:
                     db.execute(f"CREATE SCHEMA {_name(manifest.run)}")
                     _make_views(db, store, manifest, runs, warnings)
@@ -68,6 +77,8 @@ def build_catalog(root: Path) -> list[str]:
                 safe="Parts and manifests are not affected.",
                 next_step="If a file is named above, delete it; then run the same command again.",
             ) from error
+    if state:
+        (machine_dir(root) / _STATE_FILE).write_text(state)
     return list(warnings.values())
 
 
@@ -82,16 +93,17 @@ def _make_views(
     for dataset, model in DATASETS.items():
         refs = manifest.parts_of(dataset)
         compacted = find_compacted(store, dataset, refs) if refs else None
-        paths = [compacted] if compacted else []
+        addresses = [str(compacted)] if compacted else []
         # what was measured of a run's models belongs to the run
         measured = [part for other in evaluations for part in other.parts_of("metrics")] if dataset == "metrics" else []
-        for part in [*([] if compacted else refs), *measured]:
+        parts = [*([] if compacted else refs), *measured]
+        for part, place in zip(parts, find_current(store, parts), strict=True):
             # one damaged file would break the whole view
-            try:
-                paths.append(current_path(store, part))
-            except StorageError as error:
-                warnings.setdefault(part, f"Left out of run {manifest.run}: {error}")
-        _make_view(db, f"{_name(manifest.run)}.{_name(dataset)}", model, _select(store, dataset, paths))
+            if isinstance(place, StorageError):
+                warnings.setdefault(part, f"Left out of run {manifest.run}: {place}")
+            else:
+                addresses.append(str(place))
+        _make_view(db, f"{_name(manifest.run)}.{_name(dataset)}", model, _select(store, dataset, addresses))
 
 
 def _make_main(db: duckdb.DuckDBPyConnection, store: PartStore, newest: Manifest | None) -> None:
@@ -110,14 +122,17 @@ def _make_view(db: duckdb.DuckDBPyConnection, view: str, model: type[BaseModel],
         db.execute(f"COMMENT ON COLUMN {view}.{_name(column.name)} IS {_text(comment)}")
 
 
-def _select(store: PartStore, dataset: str, paths: list[Path]) -> str:
+def _select(store: PartStore, dataset: str, addresses: list[str]) -> str:
     # an empty list of files is an error, so the zero-row schema file is always first
-    files = ", ".join(_text(str(path.resolve())) for path in [store.schema_path(dataset), *paths])
+    addresses = [store.schema_address(dataset), *addresses]
+    if isinstance(store.place, Path):
+        addresses = [str(Path(address).resolve()) for address in addresses]
+    files = ", ".join(map(_text, addresses))
     columns = ", ".join(_name(name) for name in arrow_schema(DATASETS[dataset]).names)
     return f"SELECT {columns} FROM read_parquet([{files}], union_by_name = true)"
 
 
-def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
+def query(root: Root, sql: str, *, limit: int | None = None) -> QueryResult:
     """Run one reading statement over the catalog, which is made first if it is not there.
 
     Nothing can be written, and nothing outside ``root`` can be read.
@@ -132,17 +147,17 @@ def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
     """
     import duckdb
 
-    path = Path(root) / CATALOG_FILE
+    path = machine_dir(root) / CATALOG_FILE
     try:
         _check_reading(sql)
-        if not path.exists():
+        if not path.exists() or not _is_current(root):
             build_catalog(root)
         try:
-            return _fetch(path, sql, limit)
+            return _fetch(root, path, sql, limit)
         except duckdb.IOException:
             # a part was deleted or replaced since: look again, once
             build_catalog(root)
-            return _fetch(path, sql, limit)
+            return _fetch(root, path, sql, limit)
     except duckdb.Error as error:
         runs = ", ".join(manifest.run for manifest in list_runs(root)) or "none"
         raise StorageError(
@@ -150,6 +165,20 @@ def query(root: Path, sql: str, *, limit: int | None = None) -> QueryResult:
             next_step=f"Tables: {', '.join(DATASETS)}. Runs (a schema each): {runs}. "
             'Columns: rpo sql "describe pairs".',
         ) from error
+
+
+def _read_state(root: Root) -> str:
+    """The manifests of a store by name and tag; empty for a folder: whoever changes a run builds its catalog."""
+    if isinstance(root, Path):
+        return ""
+    tags = {name: tag for name, tag in (root / RUNS_FOLDER).list_tags().items() if name.endswith(".json")}
+    return json.dumps(tags, sort_keys=True)
+
+
+def _is_current(root: Root) -> bool:
+    """Whether no other machine has changed a run since this one built its catalog."""
+    built = machine_dir(root) / _STATE_FILE
+    return isinstance(root, Path) or (built.is_file() and built.read_text() == _read_state(root))
 
 
 def _check_reading(sql: str) -> None:
@@ -166,15 +195,14 @@ def _check_reading(sql: str) -> None:
         )
 
 
-def _fetch(path: Path, sql: str, limit: int | None) -> QueryResult:
-    import duckdb
-
+def _fetch(root: Root, path: Path, sql: str, limit: int | None) -> QueryResult:
     # Attached to a database of its own: connections to one file share an instance in a process, and the second
     # thread would find its configuration locked
-    with duckdb.connect() as db:
+    with connect(root) as db:
         db.execute(f"ATTACH {_text(str(path.resolve()))} AS catalog (READ_ONLY)")
         db.execute("USE catalog.main")
-        db.execute("SET allowed_directories = ?", [[str(path.parent.resolve())]])
+        allowed = str(path.parent.resolve()) if isinstance(root, Path) else f"{root}/"
+        db.execute("SET allowed_directories = ?", [[allowed]])
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
         cursor = db.execute(sql)
@@ -194,4 +222,4 @@ def _text(text: str) -> str:
 
 
 if __name__ == "__main__":
-    build_catalog(Path(sys.argv[1]))
+    build_catalog(data_root(sys.argv[1]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from models.errors import StorageError
 from models.records import PartRef
 from storage.manifests import Manifest, list_runs
 from storage.parts import PartStore
+from storage.roots import Root
 
 COMPACTED_FOLDER: Final = "compacted"
 """Folder under DATA of the compacted files; it can be deleted at any time."""
@@ -45,7 +45,7 @@ def compact_key(refs: Sequence[PartRef]) -> str:
     return digest(["compacted", [ref.key for ref in refs]])
 
 
-def find_compacted(store: PartStore, dataset: str, refs: Sequence[PartRef]) -> Path | None:
+def find_compacted(store: PartStore, dataset: str, refs: Sequence[PartRef]) -> Root | None:
     """The compacted file that holds exactly these parts, in today's columns; None: there is none.
 
     A damaged one is none: the parts are there.
@@ -57,10 +57,10 @@ def find_compacted(store: PartStore, dataset: str, refs: Sequence[PartRef]) -> P
             return None
     except StorageError:
         return None
-    return compacted.path(ref)
+    return compacted.locate(ref)
 
 
-def compact_runs(root: Path, *, run: str | None = None, above: int = MANY_PARTS) -> list[Compaction]:
+def compact_runs(root: Root, *, run: str | None = None, above: int = MANY_PARTS) -> list[Compaction]:
     """Compact the datasets of finished runs that have more than ``above`` parts; what is compacted already stays.
 
     Args:
@@ -84,7 +84,7 @@ def compact_runs(root: Path, *, run: str | None = None, above: int = MANY_PARTS)
 
 def compacted_store(store: PartStore) -> PartStore:
     """The compacted files."""
-    return PartStore(store.root / COMPACTED_FOLDER)
+    return store.beside(COMPACTED_FOLDER)
 
 
 def _compact_run(store: PartStore, manifest: Manifest, above: int) -> Iterator[Compaction]:
@@ -92,33 +92,33 @@ def _compact_run(store: PartStore, manifest: Manifest, above: int) -> Iterator[C
         refs = manifest.parts_of(dataset)
         if len(refs) <= above:
             continue
-        began, path = time.monotonic(), find_compacted(store, dataset, refs)
+        began, found = time.monotonic(), find_compacted(store, dataset, refs)
         seconds = 0.0
-        if path is None:
-            path = _compact(store, dataset, refs, manifest.run)
+        compacted = PartRef(dataset=dataset, key=compact_key(refs), rows=sum(ref.rows for ref in refs))
+        if found is None:
+            _compact(store, dataset, refs, manifest.run)
             seconds = round(time.monotonic() - began, 3)
         yield Compaction(
             run=manifest.run,
             dataset=dataset,
             parts=len(refs),
-            rows=sum(ref.rows for ref in refs),
-            parts_size=sum(store.path(ref).stat().st_size for ref in refs),
-            size=path.stat().st_size,
+            rows=compacted.rows,
+            parts_size=sum(map(store.size, refs)),
+            size=compacted_store(store).size(compacted),
             seconds=seconds,
         )
 
 
-def _compact(store: PartStore, dataset: str, refs: Sequence[PartRef], run: str) -> Path:
+def _compact(store: PartStore, dataset: str, refs: Sequence[PartRef], run: str) -> None:
     def batches() -> Iterator[pa.RecordBatch]:
         for ref in refs:
             table = store.read_table(ref)
             if table.num_rows != ref.rows:
                 raise StorageError(
-                    f"Part {store.path(ref)} has {table.num_rows} rows, and run {run!r} was told {ref.rows}.",
+                    f"Part {store.address(ref)} has {table.num_rows} rows, and run {run!r} was told {ref.rows}.",
                     safe="Nothing was compacted; queries read the parts.",
                     next_step="Type: rpo doctor --store",
                 )
             yield from table.to_batches()
 
-    compacted = compacted_store(store)
-    return compacted.path(compacted.write_table(dataset, compact_key(refs), batches(), inputs=refs))
+    compacted_store(store).write_table(dataset, compact_key(refs), batches(), inputs=refs)

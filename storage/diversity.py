@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from models.diversity import MOST_CHARACTERS, MOST_TEXTS, Diversity, Texts, measure_diversity
 from storage.catalog import query
+from storage.roots import Root
 
 _SOURCES: dict[Texts, str] = {
     "queries": """
@@ -28,7 +27,7 @@ from ({{source}}) group by language order by language
 """
 
 
-def read_diversity(root: Path, run: str) -> list[Diversity]:
+def read_diversity(root: Root, run: str) -> list[Diversity]:
     """How varied the queries and the responses of a run are, by language; nothing where there are none.
 
     Raises:

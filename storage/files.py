@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from models.base import digest
 from models.errors import StorageError
+from storage.objects import ObjectPath
 
 # a process id means something on its own machine only, and DATA may be a network folder
 _HOST = digest(socket.gethostname(), length=8)
@@ -68,6 +69,34 @@ def atomic_file(path: Path, what: str) -> Iterator[BinaryIO]:
     with atomic_path(path, what) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
+
+
+@contextlib.contextmanager
+def new_object(path: ObjectPath, scratch: Path, what: str) -> Iterator[BinaryIO]:
+    """A file to write that becomes the object ``path`` when the body ends well, unless there is one by then.
+
+    What is there stays: of two machines that make one part, the slower one must not change what the work of the faster
+    one is built on. (A folder's part can be replaced: processes of one machine share a call cache, and write the same.)
+
+    Args:
+        path: The object to make.
+        scratch: A folder of this machine: the size of a part is not known before it is written.
+        what: The noun for the error message.
+
+    Raises:
+        StorageError: The local disk is full, or the store does not take it.
+    """
+    temporary = temporary_beside(scratch / path.name)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+        path.create_from(temporary)
+    except OSError as error:
+        raise cannot_write(what, temporary, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_write(what: str, path: Path, error: OSError) -> StorageError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import StorageError
+from storage.leases import leased
+from storage.manifests import RUNS_FOLDER
+from storage.roots import Root
 
 
 @contextmanager
@@ -33,3 +36,27 @@ def locked(path: Path, what: str, *, otherwise: str) -> Iterator[None]:
                 next_step=f"Wait for it, or give this one another name: {otherwise}.",
             ) from error
         yield
+
+
+@contextmanager
+def locked_run(root: Root, run: str, tell: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Have a run to oneself: by a lock file in a folder, by a lease in a store.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        tell: Told once whom this process waits for.
+
+    Yields:
+        A function that raises where the run is no longer this process's to write.
+
+    Raises:
+        StorageError: Another process holds the lock file. (A lease is waited for.)
+    """
+    path, what = root / RUNS_FOLDER / f"{run}.lock", f"The run {run!r}"
+    if isinstance(path, Path):
+        with locked(path, what, otherwise="`--run NAME`"):
+            yield lambda: None
+    else:
+        with leased(path, what, tell) as lease:
+            yield lease.require

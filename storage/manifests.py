@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
@@ -15,6 +15,7 @@ from models.errors import StorageError
 from models.records import PartRef
 from models.settings import RESERVED_RUNS
 from storage.files import atomic_file
+from storage.roots import Root, list_stems
 
 RunStatus = Literal["running", "complete", "failed"]
 
@@ -60,22 +61,33 @@ class Manifest(Strict):
         return [part for part in self.parts if part.dataset == dataset]
 
 
-def manifest_path(root: Path, run: str) -> Path:
+RUNS_FOLDER = "runs"
+
+
+@overload
+def manifest_path(root: Path, run: str) -> Path: ...
+@overload
+def manifest_path(root: Root, run: str) -> Root: ...
+def manifest_path(root: Root, run: str) -> Root:
     """Where the manifest of a run rests."""
-    return Path(root) / "runs" / f"{run}.json"
+    return root / RUNS_FOLDER / f"{run}.json"
 
 
-def save(root: Path, manifest: Manifest) -> None:
+def save(root: Root, manifest: Manifest) -> None:
     """Write a manifest: synced and whole, or as it was before.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    with atomic_file(manifest_path(root, manifest.run), f"Manifest of run {manifest.run}") as file:
-        file.write(manifest.model_dump_json(indent=1).encode("utf-8"))
+    path, content = manifest_path(root, manifest.run), manifest.model_dump_json(indent=1).encode("utf-8")
+    if not isinstance(path, Path):
+        path.write_bytes(content)
+        return
+    with atomic_file(path, f"Manifest of run {manifest.run}") as file:
+        file.write(content)
 
 
-def load(root: Path, run: str) -> Manifest:
+def load(root: Root, run: str) -> Manifest:
     """The manifest of a run.
 
     Raises:
@@ -84,22 +96,22 @@ def load(root: Path, run: str) -> Manifest:
     path = manifest_path(root, run)
     # a run's name comes from the command line: never read what is not a child of runs/
     if "/" in run or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in (Path(root) / "runs").glob("[!.]*.json"))) or "none"
+        known = ", ".join(list_stems(root / RUNS_FOLDER, ".json")) or "none"
         raise StorageError(f"There is no run {run!r} in {root}; known runs: {known}.")
     return _read(path)
 
 
-def list_runs(root: Path) -> list[Manifest]:
+def list_runs(root: Root) -> list[Manifest]:
     """All runs, the newest last.
 
     Raises:
         StorageError: A manifest is damaged; the message names it.
     """
-    manifests = [_read(path) for path in sorted((Path(root) / "runs").glob("[!.]*.json"))]
+    manifests = [_read(manifest_path(root, run)) for run in list_stems(root / RUNS_FOLDER, ".json")]
     return sorted(manifests, key=lambda manifest: (manifest.started_at, manifest.run))
 
 
-def _read(path: Path) -> Manifest:
+def _read(path: Root) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -109,11 +121,12 @@ def _read(path: Path) -> Manifest:
     return manifest
 
 
-def _damaged(path: Path, why: str) -> StorageError:
+def _damaged(path: Root, why: str) -> StorageError:
+    move = "mv" if isinstance(path, Path) else "aws s3 mv"
     return StorageError(
         f"Manifest {path} is damaged: {why}.",
         safe="All parts and completed calls are whole.",
-        next_step=f"Move it away (mv '{path}' '{path}.damaged') and run again with the same settings: "
+        next_step=f"Move it away ({move} '{path}' '{path}.damaged') and run again with the same settings: "
         "finished parts are found again and nothing is paid twice.",
     )
 
@@ -124,10 +137,11 @@ class RunBook:
     Args:
         root: The data folder.
         manifest: The run; it is saved as it is.
+        require_lock: Raises where the run is no longer this process's to write.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
-        self._root, self._manifest = Path(root), manifest
+    def __init__(self, root: Root, manifest: Manifest, *, require_lock: Callable[[], None] = lambda: None) -> None:
+        self._root, self._manifest, self._require_lock = root, manifest, require_lock
         self._known = set(manifest.parts)
         self._lock = threading.Lock()
         save(self._root, manifest)
@@ -154,5 +168,6 @@ class RunBook:
     def _save(self, **changes: Any) -> None:
         # what could not be saved is not remembered, so that the next add tries again
         changed = self._manifest.model_copy(update=changes)
+        self._require_lock()
         save(self._root, changed)
         self._manifest = changed

@@ -3,38 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from models.errors import StorageError
 from models.records import PartRef
 from storage.parts import PartStore
+from storage.roots import Root
 
 MIGRATED_FOLDER = "migrated"
 """Folder under DATA of the copies; it can be deleted at any time."""
 
 
-def current_path(store: PartStore, ref: PartRef) -> Path:
+_AT_ONCE = 16
+"""Parts of a store that are looked at together: each is a request, and nearly all of its time is waiting."""
+
+
+def current_path(store: PartStore, ref: PartRef) -> Root:
     """Where a part can be read in today's columns: its own file, or its copy. The part itself is never changed.
 
     Raises:
         StorageError: The part is missing, damaged or of a newer version, or the copy cannot be written.
     """
     if store.is_current(ref):
-        return store.path(ref)
+        return store.locate(ref)
     copies = migrated_store(store)
     if not _is_whole(copies, ref):
         copies.write_table(ref.dataset, ref.key, store.read_table(ref), inputs=store.inputs(ref))
-    return copies.path(ref)
+    return copies.locate(ref)
+
+
+def open_current(store: PartStore, ref: PartRef) -> Any:
+    """The same as pyarrow takes it, to read some of its columns or rows."""
+    place = current_path(store, ref)
+    return place if isinstance(place, Path) else place.open()
+
+
+def find_current(store: PartStore, refs: Iterable[PartRef]) -> list[Root | StorageError]:
+    """Where each of several parts can be read in today's columns, or why it cannot."""
+
+    def find(ref: PartRef) -> Root | StorageError:
+        try:
+            return current_path(store, ref)
+        except StorageError as error:
+            return error
+
+    if isinstance(store.place, Path):
+        return [find(ref) for ref in refs]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parts") as pool:
+        return list(pool.map(find, refs))
 
 
 def current_files(store: PartStore, refs: Iterable[PartRef]) -> list[str]:
-    """The same of several parts, each once, as SQL takes them."""
-    return [str(current_path(store, ref)) for ref in dict.fromkeys(refs)]
+    """Where several parts, each once, can be read in today's columns, as SQL takes them.
+
+    Raises:
+        StorageError: As ``current_path``.
+    """
+    files = []
+    for place in find_current(store, dict.fromkeys(refs)):
+        if isinstance(place, StorageError):
+            raise place
+        files.append(str(place))
+    return files
 
 
 def migrated_store(store: PartStore) -> PartStore:
     """The copies, under the keys of their parts."""
-    return PartStore(store.root / MIGRATED_FOLDER)
+    return store.beside(MIGRATED_FOLDER)
 
 
 def _is_whole(copies: PartStore, ref: PartRef) -> bool:

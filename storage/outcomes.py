@@ -8,6 +8,7 @@ import duckdb
 
 from models.errors import StorageError
 from models.records import PartRef
+from storage.duck import connect
 from storage.migrated import current_files
 from storage.parts import PartStore
 
@@ -49,7 +50,7 @@ def read_outcomes(store: PartStore, judgments: Sequence[PartRef], *, without: Co
     for dataset in ("responses", "turns", "systems"):
         files[dataset] = current_files(store, [store.upstream(ref, dataset) for ref in judgments])
     try:
-        with duckdb.connect() as db:
+        with connect(store.place) as db:
             rows: list[Row] = db.execute(_OUTCOMES, files).fetchall()
     except duckdb.Error as error:
         raise StorageError(

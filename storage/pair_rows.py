@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from models.arrow import from_table
 from models.prompting import reverse_in
 from models.records import Constraint, Pair, PartRef, Response, Reversal, SystemProfile, Turn
-from storage.migrated import current_path
+from storage.migrated import open_current
 from storage.parts import PartStore
 
 
@@ -62,7 +62,7 @@ def read_pair_rows(store: PartStore, pairs: PartRef, responses: PartRef, reversa
     place = {key: number for number, key in enumerate(turns)}
     dialogue_ids = sorted({dialogue for dialogue, _ in turns})
     table = pq.read_table(
-        current_path(store, pairs),
+        open_current(store, pairs),
         filters=[("dialogue_id", "in", dialogue_ids)],
         page_checksum_verification=True,
     )

@@ -23,8 +23,10 @@ from models.errors import StorageError
 from models.records import PartRef
 from models.settings import Pairs
 from storage import pair_sql
+from storage.duck import connect
 from storage.migrated import current_files
 from storage.parts import PartStore, missing_part
+from storage.roots import machine_dir
 
 if TYPE_CHECKING:
     import duckdb  # imported where it is used, as in storage.catalog
@@ -107,7 +109,7 @@ def build_pairs(
         reversals: Reversals of the run; None: every constraint can be reversed.
         rules: Smallest margin, caps, and whether refined responses are dropped; None: every pair.
         distrust: Verdicts that are not to be believed; None: all are.
-        memory_limit: What DuckDB may use before it spills to ``DATA/tmp``.
+        memory_limit: What DuckDB may use before it spills to the machine's ``tmp``.
 
     Raises:
         StorageError: A part is missing or damaged, or the disk is full.
@@ -119,12 +121,12 @@ def build_pairs(
         inputs += [*distrust.systems, *distrust.calibrations]
     missing = next((ref for ref in inputs if not store.exists(ref)), None)
     if missing is not None:
-        raise missing_part(store.path(missing))
+        raise missing_part(store.address(missing))
     # concurrent builds must not share a spill folder: DuckDB deletes what it finds there
-    scratch = store.root / "tmp"
+    scratch = machine_dir(store.place) / "tmp"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="pairs-") as spill, duckdb.connect() as db:
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="pairs-") as spill, connect(store.place) as db:
             db.execute("SET memory_limit = ?", [memory_limit])
             db.execute("SET temp_directory = ?", [spill])
             # every order that matters is spelled out
@@ -230,7 +232,7 @@ def _refuse_mixed_systems(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _read(db: duckdb.DuckDBPyConnection, store: PartStore, view: str, dataset: str, refs: Sequence[PartRef]) -> None:
-    files = [str(store.schema_path(dataset)), *current_files(store, refs)]
+    files = [store.schema_address(dataset), *current_files(store, refs)]
     db.read_parquet(files, union_by_name=True).create_view(view)
 
 

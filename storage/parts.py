@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -15,8 +16,10 @@ from pydantic import BaseModel, ValidationError
 from models.arrow import arrow_schema, from_table, to_table
 from models.errors import StorageError
 from models.records import DATASETS, PartRef
-from storage.files import atomic_file, sweep_temporaries
+from storage.files import atomic_file, new_object, sweep_temporaries
 from storage.migrations import is_todays, migrate, record_version
+from storage.objects import ObjectPath
+from storage.roots import Root, machine_dir
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -30,27 +33,77 @@ UNREADABLE = (OSError, ValueError, pa.ArrowException)
 _KEY = re.compile(r"[0-9a-f]{32}")
 # Fixed, so that equal rows are equal bytes however they were handed over
 _ROW_GROUP = 65_536
+# the end of a remote part that is asked for first: nearly every footer is shorter
+_TAIL_BYTES = 1 << 16
 
 
 class PartStore:
-    """The parts under one data folder: ``DATA/<dataset>/<key>.parquet``."""
+    """The parts under one data folder: ``DATA/<dataset>/<key>.parquet``.
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    Args:
+        root: The data folder, or a prefix of an S3 store (``storage.roots.data_root``).
+        machine: The folder of this machine for it; None: that of this root.
+
+    Attributes:
+        place: The root.
+    """
+
+    def __init__(self, root: Root, *, machine: Path | None = None) -> None:
+        self.place: Root = root if isinstance(root, ObjectPath) else Path(root)
+        self._machine = machine or machine_dir(self.place)
+
+    def beside(self, folder: str) -> PartStore:
+        """The store of copies in a folder of this one, under the keys of the parts."""
+        return PartStore(self.place / folder, machine=self._machine)
+
+    @property
+    def root(self) -> Path:
+        """The data folder, for what needs one.
+
+        Raises:
+            StorageError: The data is in an S3 store.
+        """
+        if isinstance(self.place, Path):
+            return self.place
+        raise StorageError(
+            f"{self.place} is no folder, and this needs one.",
+            safe="Nothing was changed.",
+            next_step="Copy it to a disk (aws s3 sync) and give that folder with --data.",
+        )
 
     def path(self, ref: PartRef) -> Path:
-        """Where the part rests, whether it exists or not."""
-        return self._path(ref.dataset, ref.key)
+        """Where the part rests in a data folder, whether it exists or not."""
+        return self.root / self._name(ref.dataset, ref.key)
 
     def schema_path(self, dataset: str) -> Path:
-        """The zero-row file of a dataset (``ensure_schemas`` makes it)."""
+        """The zero-row file of a dataset in a data folder (``ensure_schemas`` makes it)."""
         _model(dataset)
         return self.root / dataset / SCHEMA_FILE
 
+    def address(self, ref: PartRef) -> str:
+        """Where the part rests, for DuckDB and for people: a path, or ``s3://``..."""
+        return str(self._place(ref.dataset, ref.key))
+
+    def schema_address(self, dataset: str) -> str:
+        """Where the zero-row file of a dataset rests (``ensure_schemas`` makes it)."""
+        _model(dataset)
+        return str(self.place / dataset / SCHEMA_FILE)
+
+    def size(self, ref: PartRef | str) -> int:
+        """Bytes of a part, or of a dataset's zero-row file; 0: it is not there."""
+        place = self.place / ref / SCHEMA_FILE if isinstance(ref, str) else self._place(ref.dataset, ref.key)
+        if isinstance(place, Path):
+            return place.stat().st_size if place.is_file() else 0
+        return place.size() or 0
+
     def exists(self, dataset: PartRef | str, key: str = "") -> bool:
         """Whether the part is there; give a reference, or a dataset and a key."""
-        path = self.path(dataset) if isinstance(dataset, PartRef) else self._path(dataset, key)
-        return path.is_file()
+        name, key = (dataset.dataset, dataset.key) if isinstance(dataset, PartRef) else (dataset, key)
+        return self._place(name, key).is_file()
+
+    def locate(self, ref: PartRef) -> Root:
+        """Where the part rests, in a folder or a store, whether it exists or not."""
+        return self._place(ref.dataset, ref.key)
 
     def write(self, dataset: str, key: str, records: Iterable[BaseModel], *, inputs: Sequence[PartRef] = ()) -> PartRef:
         """Write records as one part: whole and synced when this returns, invisible before.
@@ -93,9 +146,12 @@ class PartStore:
         Raises:
             StorageError: Columns or types are not the dataset's, a column that must not be null is, or as ``write``.
         """
-        path, what = self._path(dataset, key), f"Part {dataset}/{key}"
-        with atomic_file(path, what) as file:
+        place, what = self._place(dataset, key), f"Part {dataset}/{key}"
+        with self._new_file(place, what) as file:
             rows = encode_part(file, dataset, data, inputs=inputs, what=what)
+        if not isinstance(place, Path):
+            # another machine may have been first, and its rows are the part then
+            rows = self._footer(place).num_rows
         return PartRef(dataset=dataset, key=key, rows=rows)
 
     def read(self, ref: PartRef, model: type[Record]) -> list[Record]:
@@ -107,7 +163,7 @@ class PartStore:
         try:
             return list(from_table(model, self.read_table(ref)))
         except ValidationError as error:
-            raise _strange_part(self.path(ref), model, error) from error
+            raise _strange_part(self._place(ref.dataset, ref.key), model, error) from error
 
     def read_table(self, ref: PartRef) -> pa.Table:
         """All rows of a part as an Arrow table, in today's columns.
@@ -115,20 +171,21 @@ class PartStore:
         Raises:
             StorageError: The part is missing or damaged, was written by a newer version, or does not hold such rows.
         """
-        path = self.path(ref)
+        place = self._place(ref.dataset, ref.key)
         try:
+            source = place if isinstance(place, Path) else pa.BufferReader(place.read_bytes())
             # memory_map off: a mapped file that is cut short kills the process instead of raising
-            with pq.ParquetFile(path, memory_map=False, page_checksum_verification=True) as file:
-                version = _known_version(path, file.metadata)
+            with pq.ParquetFile(source, memory_map=False, page_checksum_verification=True) as file:
+                version = _known_version(place, file.metadata)
                 table = file.read()
         except FileNotFoundError as error:
-            raise missing_part(path) from error
+            raise missing_part(place) from error
         except UNREADABLE as error:
-            raise damaged_part(path, error) from error
+            raise damaged_part(place, error) from error
         try:
             return migrate(ref.dataset, table, version)
         except ValidationError as error:
-            raise _strange_part(path, _model(ref.dataset), error) from error
+            raise _strange_part(place, _model(ref.dataset), error) from error
 
     def is_current(self, ref: PartRef) -> bool:
         """Whether the part has today's columns, so that it can be read without ``read_table``.
@@ -136,13 +193,15 @@ class PartStore:
         Raises:
             StorageError: The part is missing or damaged, or was written by a newer version.
         """
-        path = self.path(ref)
-        footer = self._footer(path)
+        place = self._place(ref.dataset, ref.key)
         try:
+            footer = self._footer(place)
             schema = footer.schema.to_arrow_schema()
+        except FileNotFoundError as error:
+            raise missing_part(place) from error
         except UNREADABLE as error:
-            raise damaged_part(path, error) from error
-        return is_todays(ref.dataset, schema, _known_version(path, footer))
+            raise damaged_part(place, error) from error
+        return is_todays(ref.dataset, schema, _known_version(place, footer))
 
     def find(self, dataset: str, key: str) -> PartRef | None:
         """The reference of a part that is there, with its rows from the footer; None if it is not.
@@ -150,9 +209,10 @@ class PartStore:
         Raises:
             StorageError: The part is damaged.
         """
-        if not self.exists(dataset, key):
+        try:
+            return PartRef(dataset=dataset, key=key, rows=self._footer(self._place(dataset, key)).num_rows)
+        except FileNotFoundError:
             return None
-        return PartRef(dataset=dataset, key=key, rows=self._footer(self._path(dataset, key)).num_rows)
 
     def inputs(self, ref: PartRef) -> list[PartRef]:
         """The parts that this part was made from, as its footer says.
@@ -160,12 +220,14 @@ class PartStore:
         Raises:
             StorageError: The part is missing or damaged.
         """
-        path = self.path(ref)
-        stored = (self._footer(path).metadata or {}).get(b"rpo.inputs", b"[]")
+        place = self._place(ref.dataset, ref.key)
         try:
+            stored = (self._footer(place).metadata or {}).get(b"rpo.inputs", b"[]")
             return [PartRef.model_validate(item) for item in json.loads(stored)]
+        except FileNotFoundError as error:
+            raise missing_part(place) from error
         except ValueError as error:
-            raise damaged_part(path, error) from error
+            raise damaged_part(place, error) from error
 
     def upstream(self, ref: PartRef, dataset: str) -> PartRef:
         """The part of ``dataset`` that this part descends from, by its lineage (nearest generation first).
@@ -195,30 +257,49 @@ class PartStore:
     def ensure_schemas(self) -> None:
         """A zero-row file in every dataset's folder, so that a view has columns before it has rows."""
         for dataset, model in DATASETS.items():
-            path, schema = self.schema_path(dataset), arrow_schema(model)
-            if _holds_schema(path, schema):
+            place, schema = self.place / dataset / SCHEMA_FILE, arrow_schema(model)
+            if _holds_schema(place, schema):
                 continue
-            with atomic_file(path, f"Schema of {dataset}") as file:
-                pq.write_table(schema.empty_table(), file)
+            if isinstance(place, Path):
+                with atomic_file(place, f"Schema of {dataset}") as file:
+                    pq.write_table(schema.empty_table(), file)
+            else:
+                sink = pa.BufferOutputStream()
+                pq.write_table(schema.empty_table(), sink)
+                place.write_bytes(sink.getvalue().to_pybytes())
 
     def sweep(self) -> list[Path]:
-        """Remove temporaries that dead writers left; returns what was removed."""
-        return sweep_temporaries(self.root)
+        """Remove temporaries that dead writers left on this machine; returns what was removed."""
+        return sweep_temporaries(self._machine)
 
-    def _path(self, dataset: str, key: str) -> Path:
+    def _name(self, dataset: str, key: str) -> str:
         _model(dataset)
         if not _KEY.fullmatch(key):
             raise StorageError(f"{key!r} is not a part key (32 hexadecimal digits).")
-        return self.root / dataset / f"{key}.parquet"
+        return f"{dataset}/{key}.parquet"
 
-    def _footer(self, path: Path) -> pq.FileMetaData:
+    def _place(self, dataset: str, key: str) -> Root:
+        return self.place / self._name(dataset, key)
+
+    def _new_file(self, place: Root, what: str) -> AbstractContextManager[BinaryIO]:
+        if isinstance(place, Path):
+            return atomic_file(place, what)
+        return new_object(place, self._machine / "tmp", what)
+
+    def _footer(self, place: Root) -> pq.FileMetaData:
+        """What is at the end of a part.
+
+        Raises:
+            FileNotFoundError: There is no such part.
+            StorageError: It is damaged.
+        """
         try:
-            footer = pq.read_metadata(path, memory_map=False)
-        except FileNotFoundError as error:
-            raise missing_part(path) from error
+            footer = pq.read_metadata(place if isinstance(place, Path) else _read_end(place), memory_map=False)
+        except FileNotFoundError:
+            raise
         except UNREADABLE as error:
-            raise damaged_part(path, error) from error
-        _known_version(path, footer)
+            raise damaged_part(place, error) from error
+        _known_version(place, footer)
         return footer
 
 
@@ -253,8 +334,8 @@ def encode_part(
     return rows
 
 
-def missing_part(path: Path) -> StorageError:
-    """The error for a part that a reference names and the folder does not have."""
+def missing_part(path: Root | str) -> StorageError:
+    """The error for a part that a reference names and the store does not have."""
     return StorageError(
         f"Part {path} is missing.",
         safe="Other parts are not affected.",
@@ -262,16 +343,17 @@ def missing_part(path: Path) -> StorageError:
     )
 
 
-def damaged_part(path: Path, error: Exception) -> StorageError:
+def damaged_part(path: Root, error: Exception) -> StorageError:
     """The error for a part that cannot be read (cut short, or overwritten from outside)."""
+    delete = "rm" if isinstance(path, Path) else "aws s3 rm"
     return StorageError(
         f"Part {path} is damaged: {error}.",
         safe="Other parts are not affected, and it is safe to delete this file.",
-        next_step=f"Delete it (rm '{path}') and run the same command again: that makes this part anew.",
+        next_step=f"Delete it ({delete} '{path}') and run the same command again: that makes this part anew.",
     )
 
 
-def _strange_part(path: Path, model: type[BaseModel], error: ValidationError) -> StorageError:
+def _strange_part(path: Root, model: type[BaseModel], error: ValidationError) -> StorageError:
     return StorageError(
         f"Part {path} does not hold {model.__name__} rows of this version: {error}.",
         safe="Other parts are not affected.",
@@ -279,7 +361,7 @@ def _strange_part(path: Path, model: type[BaseModel], error: ValidationError) ->
     )
 
 
-def _known_version(path: Path, footer: pq.FileMetaData) -> int:
+def _known_version(path: Root, footer: pq.FileMetaData) -> int:
     """The version of its columns that a part has; parts of before there were versions have the first one.
 
     Raises:
@@ -309,9 +391,20 @@ def _model(dataset: str) -> type[BaseModel]:
     return DATASETS[dataset]
 
 
-def _holds_schema(path: Path, schema: pa.Schema) -> bool:
+def _read_end(place: ObjectPath) -> pa.BufferReader:
+    """The end of a remote part, with all of its footer: a reader of footers needs nothing before it.
+
+    One request instead of three (is it there, how long is it, what is at its end), and the part is not fetched.
+    """
+    tail = place.read_tail(_TAIL_BYTES)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    return pa.BufferReader(tail if footer <= len(tail) else place.read_tail(footer))
+
+
+def _holds_schema(place: Root, schema: pa.Schema) -> bool:
     try:
-        stored: pa.Schema = pq.read_schema(path, memory_map=False)
+        source = place if isinstance(place, Path) else pa.BufferReader(place.read_bytes())
+        stored: pa.Schema = pq.read_schema(source, memory_map=False)
     except UNREADABLE:
         return False
     return bool(stored.equals(schema))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.errors import StorageError
 from storage.catalog import query
 from storage.manifests import Manifest, load, manifest_path
+from storage.roots import Root
 
 # a dialogue that was played alike in two runs: same queries, same history
 _ALIKE = """
@@ -60,7 +60,7 @@ class Following(NamedTuple):
     whole: int
 
 
-def find_chain(root: Path, manifest: Manifest) -> list[Manifest]:
+def find_chain(root: Root, manifest: Manifest) -> list[Manifest]:
     """The rounds up to a run, the first one first; a run that samples from no trained policy is alone.
 
     Raises:
@@ -78,13 +78,13 @@ def find_chain(root: Path, manifest: Manifest) -> list[Manifest]:
     return chain
 
 
-def count_round(root: Path, run: str) -> dict[str, Any]:
+def count_round(root: Root, run: str) -> dict[str, Any]:
     """The counts of a round, as fields of ``RoundResult``."""
     counts = query(root, _COUNTS.format(run=run))
     return dict(zip(counts.columns, counts.rows[0], strict=True))
 
 
-def count_following(root: Path, run: str, *, shared_with: str | None = None) -> list[Following]:
+def count_following(root: Root, run: str, *, shared_with: str | None = None) -> list[Following]:
     """How well a run's policy follows constraints, by role.
 
     Args:
@@ -96,7 +96,7 @@ def count_following(root: Path, run: str, *, shared_with: str | None = None) -> 
     return [Following._make(row) for row in query(root, _FOLLOWING.format(run=run, only=only)).rows]
 
 
-def count_shared(root: Path, first: str, second: str) -> int:
+def count_shared(root: Root, first: str, second: str) -> int:
     """The number of dialogues that two runs share."""
     alike = _ALIKE.format(first=first, second=second)
     return int(query(root, f"select count(*) from ({alike})").rows[0][0])

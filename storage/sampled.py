@@ -20,6 +20,7 @@ from storage.catalog import query
 from storage.exports import EXPORTS_FOLDER
 from storage.manifests import Manifest
 from storage.parts import PartStore
+from storage.roots import machine_dir
 
 # the stage that makes users; every other one grows with the roles
 _OF_PERSONAS = "expand_users"
@@ -108,7 +109,7 @@ def read_sample(store: PartStore, manifest: Manifest) -> Sample:
         run=manifest.run,
         units=list(owners.values()),
         calls=calls,
-        pairs=dict(query(store.root, _PAIRS.format(run=manifest.run)).rows),
+        pairs=dict(query(store.place, _PAIRS.format(run=manifest.run)).rows),
         disk_bytes=_measure_disk(store, manifest),
         seconds=round((ended - manifest.started_at).total_seconds(), 1),
     )
@@ -139,14 +140,12 @@ def _add(
 
 def _measure_disk(store: PartStore, manifest: Manifest) -> int:
     """Bytes of parts, exports, and answers in the call cache."""
-    parts = sum(
-        max(0, store.path(ref).stat().st_size - store.schema_path(ref.dataset).stat().st_size) for ref in manifest.parts
-    )
-    exports = sum(
-        path.stat().st_size for path in (store.root / EXPORTS_FOLDER / manifest.run).rglob("*") if path.is_file()
-    )
+    here = machine_dir(store.place)
+    frames = {name: store.size(name) for name in {ref.dataset for ref in manifest.parts}}
+    parts = sum(max(0, store.size(ref) - frames[ref.dataset]) for ref in manifest.parts)
+    exports = sum(path.stat().st_size for path in (here / EXPORTS_FOLDER / manifest.run).rglob("*") if path.is_file())
     calls = sum(ref.rows for ref in manifest.parts_of("llm_calls"))
-    return parts + exports + round(calls * _bytes_per_answer(store.root / CALL_CACHE_FILE))
+    return parts + exports + round(calls * _bytes_per_answer(here / CALL_CACHE_FILE))
 
 
 def _bytes_per_answer(cache: Path) -> float:

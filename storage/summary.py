@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from models.agreement import summarise_agreement
 from models.summary import KindSatisfaction
 from storage.catalog import query
+from storage.roots import Root
 
 # one statement each: in one, all these tables are read at the same time, and 100 MB are in use
 _COUNTS = {
@@ -48,7 +48,7 @@ select kind, language, by_code, by_judge, count(*) from {run}.calibrations group
 """
 
 
-def count_run(root: Path, run: str) -> dict[str, Any]:
+def count_run(root: Root, run: str) -> dict[str, Any]:
     """The counts of a run, as fields of ``RunSummary``.
 
     Raises:

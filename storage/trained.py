@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import duckdb
-
 from models.evaluation import HeldOut
 from models.records import PartRef
+from storage.duck import connect
 from storage.migrated import current_files
 from storage.parts import PartStore
 
@@ -48,7 +47,7 @@ class TrainingSet:
     def compare(self, parts: Sequence[PartRef]) -> HeldOut:
         """How much of a held-out set (the parts of its roles, systems and turns) is in this one."""
         held = {name: self._paths(name, parts) for name in ("roles", "systems", "turns")}
-        with duckdb.connect() as db:
+        with connect(self._store.place) as db:
 
             def fetch(sql: str, *names: str) -> list[tuple[Any, ...]]:
                 return db.execute(sql, {name: held[name] for name in names}).fetchall()
@@ -74,10 +73,10 @@ class TrainingSet:
         )
 
     def _fetch(self, sql: str, *names: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect() as db:
+        with connect(self._store.place) as db:
             return db.execute(sql, {name: self._files[name] for name in names}).fetchall()
 
     def _paths(self, dataset: str, parts: Sequence[PartRef]) -> list[str]:
         # an empty list of files is an error: the zero-row schema file is always one of them
         refs = [ref for ref in dict.fromkeys(parts) if ref.dataset == dataset]
-        return [str(self._store.schema_path(dataset)), *current_files(self._store, refs)]
+        return [self._store.schema_address(dataset), *current_files(self._store, refs)]

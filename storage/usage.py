@@ -10,14 +10,21 @@ from pathlib import Path
 
 from models.errors import StorageError
 from storage.files import cannot_write
+from storage.roots import Root
 
 USAGE_LOCK = "in-use.lock"
 """Shared by all runs under way, held alone by `rpo gc --delete`; the operating system releases it with the process."""
 
 
 @contextmanager
-def using(root: Path) -> Iterator[None]:
-    """Work on a run: nothing is freed meanwhile. Waits, for seconds, where that is just being done."""
+def using(root: Root) -> Iterator[None]:
+    """Work on a run: nothing is freed meanwhile. Waits, for seconds, where that is just being done.
+
+    In an S3 store nothing is freed at all: `rpo gc` is for folders.
+    """
+    if not isinstance(root, Path):
+        yield
+        return
     with _open(root) as handle:
         fcntl.flock(handle, fcntl.LOCK_SH)
         yield

@@ -24,6 +24,7 @@ from models.errors import FactoryError, StageError
 from models.records import Exclusion, LlmCall, PartRef
 from models.settings import FactorySettings, RoleName
 from storage.parts import PartStore
+from storage.roots import data_root, machine_dir
 from tasks.failure_counts import FailureCounts
 from tasks.identity import incomplete_key, part_key, stage_identity
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
@@ -34,7 +35,9 @@ Row = TypeVar("Row", bound=BaseModel)
 Rows = Iterable[BaseModel]
 
 RESULTS_FOLDER = "prefect"
-"""Folder under DATA where Prefect keeps the part references of finished task runs."""
+"""Folder of DATA, or of this machine where DATA is a store, with Prefect's references to the parts of finished tasks.
+
+Another machine does without it: its task finds the part, which is the truth, and is done."""
 
 FEW_CALLS = 10
 """A share of fewer calls says nothing: of the first two of a batch, one lost is half."""
@@ -61,7 +64,7 @@ class Batch:
 
     def __init__(self, stage: str, settings: FactorySettings, key: str = "", *, version: int = 1) -> None:
         self.stage, self.settings, self.key = stage, settings, key
-        self.store = PartStore(settings.data_dir)
+        self.store = PartStore(data_root(settings.data))
         self.calls: list[LlmCall] = []
         self.left_out: Counter[tuple[str, str]] = Counter()
         self.failures = FailureCounts(stage)
@@ -201,9 +204,9 @@ def stage_task(
             settings: FactorySettings = parameters["settings"]
             key = key_of(settings, parameters["inputs"])
             name = f"{produces}-{key}"
-            store = PartStore(settings.data_dir)
+            store = PartStore(data_root(settings.data))
             if find(store, key) is None:
-                (store.root / RESULTS_FOLDER / name).unlink(missing_ok=True)
+                (machine_dir(store.place) / RESULTS_FOLDER / name).unlink(missing_ok=True)
             return name
 
         def run(settings: FactorySettings, *inputs: Any) -> PartRef:

@@ -26,9 +26,10 @@ from storage.exports.rows import (
     unpaired_rows,
 )
 from storage.manifests import Manifest
-from storage.migrated import current_path
+from storage.migrated import open_current
 from storage.pair_rows import read_pair_rows, read_turns
 from storage.parts import PartStore
+from storage.roots import machine_dir
 
 EXPORTS_FOLDER = "exports"
 SPLITS = ("train", "validation")
@@ -64,7 +65,8 @@ def export_run(store: PartStore, manifest: Manifest, export: Export, *, target: 
         store: The parts.
         manifest: The run.
         export: Formats and split.
-        target: Folder to write; None: ``DATA/exports/<run>``.
+        target: Folder to write; None: ``exports/<run>`` in DATA, or on this machine where DATA is a store: trainers
+            read a disk, and every machine writes the same bytes.
 
     Raises:
         StorageError: The run has no audited pairs, or the files cannot be written.
@@ -75,7 +77,7 @@ def export_run(store: PartStore, manifest: Manifest, export: Export, *, target: 
             f"The run {manifest.run!r} has no audited pairs to export.",
             next_step=f"Finish it first: `rpo run --run {manifest.run}`.",
         )
-    target = target or store.root / EXPORTS_FOLDER / manifest.run
+    target = target or machine_dir(store.place) / EXPORTS_FOLDER / manifest.run
     target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(building, ignore_errors=True)
@@ -97,9 +99,8 @@ def _write(
 ) -> tuple[dict[str, dict[str, int]], int]:
     ids: set[str] = set()
     for turns in manifest.parts_of("turns"):
-        path = current_path(store, turns)
-        column = pq.read_table(path, columns=["dialogue_id"], page_checksum_verification=True)["dialogue_id"]
-        ids.update(column.to_pylist())
+        column = pq.read_table(open_current(store, turns), columns=["dialogue_id"], page_checksum_verification=True)
+        ids.update(column["dialogue_id"].to_pylist())
     held_out = validation_dialogues(ids, export.validation_share)
     judgments = {store.upstream(ref, "responses").key: ref for ref in manifest.parts_of("judgments")}
     # runs of before there was a critic do not say

@@ -16,7 +16,9 @@ from models.base import digest
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings, Role, RoleName
-from storage.call_cache import CALL_CACHE_FILE, CallCache, Payment
+from storage.call_cache import CallCache, Payment
+from storage.roots import data_root, machine_dir
+from storage.shared_calls import open_call_cache
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
@@ -199,7 +201,8 @@ class Gateway:
             if self._closed:
                 raise _closed_error()
             if name not in self._clients:
-                self._clients[name] = EndpointClient(name, self._settings.share(name), self._settings.data)
+                here = str(machine_dir(self._settings.data))
+                self._clients[name] = EndpointClient(name, self._settings.share(name), here)
             return self._clients[name]
 
     def _run_and_wait(self, jobs: list[Job]) -> None:
@@ -330,9 +333,9 @@ def open_gateway(settings: FactorySettings) -> Gateway:
             _open.clear()
             _open_pid = os.getpid()
         parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget", "runner"})
-        key = digest([str(settings.data_dir.resolve()), parts])
+        key = digest([str(machine_dir(settings.data).resolve()), parts])
         if key not in _open:
-            cache = CallCache(settings.data_dir / CALL_CACHE_FILE)
+            cache = open_call_cache(data_root(settings.data))
             _open[key] = Gateway(settings, cache), cache
         return _open[key][0]
 

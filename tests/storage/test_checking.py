@@ -207,7 +207,7 @@ def test_a_damaged_catalog_compacted_file_and_result(root: Path) -> None:
     (root / "prefect" / f"metrics-{digest('part 0')}").write_text('{"half')
     parts = [PartRef(dataset="metrics", key=digest(f"part {n}"), rows=20) for n in range(3)]
     compacted = find_compacted(PartStore(root), "metrics", parts)
-    assert compacted is not None
+    assert isinstance(compacted, Path)
     damage(compacted)
     found = wrong(root)
     assert len(found) == 3

@@ -190,8 +190,10 @@ def open_run(
             ):
                 yield Run(settings, store, book, watch)
         except BaseException as error:
-            book.finish("failed")
-            close_gateway(stopped=not isinstance(error, Exception))
+            try:
+                book.finish("failed")  # of a run that another machine has taken over this is refused
+            finally:
+                close_gateway(stopped=not isinstance(error, Exception))
             raise
         finally:
             close_gateway()

@@ -72,6 +72,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_one_machine_finishes_what_a_killed_one_began(prefect_env: dict[str, str], tmp_path: Path) -> None:
     model, calm = start_scripted("--latency-ms", str(LATENCY_S * 1000)), start_scripted()
     with start_store() as store, environment(store.env):

@@ -42,10 +42,10 @@ demo-train: $(TRAIN)  ## the demo, training on its pairs, and the policy measure
 	$(BIN)/rpo demo --train
 
 test: $(DEV) lint   ## everything, with the embedded model on a real llama.cpp server
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-fast: $(DEV)   ## without the slow ones
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
 
 install-vllm: $(VLLM)/.installed   ## a vLLM for CPUs (3.5 GB) in an environment of its own: serve.python names it
 $(VLLM)/.installed:

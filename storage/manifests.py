@@ -17,7 +17,7 @@ from models.settings import RESERVED_RUNS
 from storage.files import atomic_file
 from storage.roots import Root, list_stems
 
-RunStatus = Literal["running", "complete", "failed"]
+RunStatus = Literal["running", "complete", "failed", "partial"]
 
 
 class Manifest(Strict):
@@ -40,7 +40,9 @@ class Manifest(Strict):
     settings: dict[str, Any] = Field(description="The settings, as JSON.")
     started_at: AwareDatetime = Field(description="When the run started.")
     finished_at: AwareDatetime | None = Field(default=None, description="When it ended; null: it has not.")
-    status: RunStatus = Field(default="running", description="running, complete or failed.")
+    status: RunStatus = Field(
+        default="running", description="running, complete, failed, or partial: some of its stages were made."
+    )
     parts: list[PartRef] = Field(default=[], description="The parts of the run, in the order they were added.")
     summary: dict[str, Any] | None = Field(default=None, description="What the run made; null until it is complete.")
 
@@ -159,7 +161,9 @@ class RunBook:
                 self._save(parts=[*self._manifest.parts, *new])
                 self._known.update(new)
 
-    def finish(self, status: Literal["complete", "failed"], summary: dict[str, Any] | None = None) -> Manifest:
+    def finish(
+        self, status: Literal["complete", "failed", "partial"], summary: dict[str, Any] | None = None
+    ) -> Manifest:
         """Close the run, now."""
         with self._lock:
             self._save(status=status, summary=summary, finished_at=datetime.now(UTC))

@@ -13,14 +13,16 @@ from cyclopts import App, Parameter
 
 from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
+from flows.cli_factory import run_factory
 from flows.cli_maintenance import compact, doctor_store, gc
+from flows.cli_operate import down, resume, up
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
 from flows.stopping import TerminatedError, stoppable
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
-from models.settings import ExportFormat, FactorySettings
+from models.settings import ExportFormat
 from storage.roots import data_root
 
 app = App(
@@ -38,6 +40,9 @@ app.command(evaluate)
 app.command(compare)
 app.command(gc)
 app.command(compact)
+app.command(up)
+app.command(down)
+app.command(resume)
 app.command(scripted_server)
 
 
@@ -56,22 +61,6 @@ def run_command() -> None:
         sys.exit(128 + number)  # as a shell says it
 
 
-def _run_factory(settings: FactorySettings, as_json: bool, policy: str | None = None) -> None:
-    data_root(settings.data)  # a store that cannot be used is said before Prefect starts
-    prepare_environment(quiet=True)
-    # imported here: Prefect takes seconds, and `rpo sql` has no use for it
-    from flows.factory import factory
-    from flows.terminal import show_next_steps, show_progress, show_summary
-
-    with stoppable(), show_progress():
-        summary = factory(settings, policy)
-    if as_json:
-        print(summary.model_dump_json())
-    else:
-        show_summary(summary)
-        show_next_steps(summary, settings.data)
-
-
 @app.command
 def demo(
     *,
@@ -87,7 +76,7 @@ def demo(
     folder = {"data": data}
     settings = FACTORY.model_copy(update=folder)
     if not train:
-        _run_factory(settings, as_json)
+        run_factory(settings, as_json)
         return
     from tasks.training.launch import require_extra
 
@@ -150,7 +139,7 @@ def run(
     if dry_run:
         run_estimate(settings, sample, as_json, policy)
     else:
-        _run_factory(settings, as_json, policy)
+        run_factory(settings, as_json, policy)
 
 
 @app.command

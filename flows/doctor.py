@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from flows.services import server_url
 from models.base import Strict
 from models.errors import FactoryError
 from models.records import PersonaSeed, RoleSeed
@@ -110,16 +111,16 @@ def _check_disk(data: Path) -> Finding:
 
 
 def _check_prefect() -> Finding:
-    address = os.environ.get("PREFECT_API_URL")
+    address = os.environ.get("PREFECT_API_URL") or server_url()
     if not address:
-        return Finding(ok=True, what="Prefect: no server set; a run starts a temporary one (10-20 s)")
+        return Finding(ok=True, what="Prefect: no server is up (`rpo up`); a run starts a temporary one (10-20 s)")
     try:
         httpx.get(f"{address.rstrip('/')}/health", timeout=5).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Finding(
             ok=False,
             what=f"Prefect server {address} does not answer: {error}",
-            fix="Start it with `prefect server start`, or unset PREFECT_API_URL.",
+            fix="Start it, or unset PREFECT_API_URL; `rpo up` starts one on this machine.",
         )
     return Finding(ok=True, what=f"Prefect server {address}")
 

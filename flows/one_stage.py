@@ -15,6 +15,7 @@ from flows.run import Part, Run, SeedPart, open_run
 from models.base import Strict
 from models.settings import FactorySettings
 from storage.manifests import Manifest, load, manifest_path
+from storage.roots import data_root
 
 Stage = Literal[
     "expand_systems",
@@ -66,9 +67,10 @@ def make_stage(settings: FactorySettings, stage: Stage, policy: str | None = Non
 
 def find_earlier(settings: FactorySettings, policy: str | None) -> Manifest | None:
     """The run of this name so far, where it is of the same settings: its other stages' parts stay with it."""
-    if not manifest_path(settings.data_dir, settings.run).exists():
+    root = data_root(settings.data)
+    if not manifest_path(root, settings.run).is_file():
         return None
-    earlier = load(settings.data_dir, settings.run)
+    earlier = load(root, settings.run)
     same = earlier.settings == settings.model_dump(mode="json") and earlier.policy == policy
     return earlier if same else None
 

@@ -136,7 +136,8 @@ def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: str) -
     return StageError(
         f"{len(failures)} of {total} batches did not finish: {what}",
         safe="All other batches and all completed calls are stored.",
-        next_step=f"{mend or 'Mend the cause.'} Then run the same command: run {run!r} makes only what is missing.",
+        next_step=f"{mend or 'Mend the cause.'} Then `rpo resume --run {run}`, Retry in the UI or the same command "
+        "again: only what is missing is made.",
     )
 
 

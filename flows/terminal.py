@@ -180,4 +180,4 @@ def show_next_steps(summary: RunSummary, data: str) -> None:
     out.print(f'  {folder}rpo sql --data {data} "select margin, count(*) from pairs group by 1 order by 1"')
     out.print(f"  {folder}rpo status --data {data}")
     out.print(f"  {folder}rpo doctor              before a run on your own models: checks endpoints, keys, disk")
-    out.print(f"  {folder}prefect server start    then http://127.0.0.1:4200 shows this run, task by task")
+    out.print(f"  {folder}rpo up                  Prefect's UI, which shows this run and runs and schedules others")

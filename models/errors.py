@@ -45,6 +45,10 @@ class ModelServerError(FactoryError):
     """A model server could not be started or did not become healthy."""
 
 
+class PrefectServerError(FactoryError):
+    """Prefect's server or a worker could not be started, or does not answer."""
+
+
 class AdapterError(FactoryError):
     """A trained adapter cannot be served beside the base model."""
 

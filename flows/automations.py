@@ -1,0 +1,113 @@
+"""What Prefect's server does by itself: it notices runs whose process is gone, and can restart them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
+
+from models.base import Strict
+
+SILENCE = timedelta(seconds=75)
+"""Two heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30) and as long again as a busy server needs for one."""
+
+MOST_RESTARTS = 3
+"""A run that has crashed so often crashes by itself; someone has to look."""
+
+_RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+# what ends the wait for the next heartbeat
+_ENDS = {
+    f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+}
+
+CRASHED = AutomationCore(
+    name="rpo: crashed runs",
+    description="A run whose process sends no heartbeat any more is shown as Crashed, and can be retried.",
+    enabled=True,
+    trigger=EventTrigger(
+        posture=Posture.Proactive,
+        match=_RUNS,
+        for_each={"prefect.resource.id"},
+        after={_HEARTBEAT},
+        expect={_HEARTBEAT, *_ENDS},
+        threshold=1,
+        within=SILENCE,
+    ),
+    actions=[
+        ChangeFlowRunState(
+            state=StateType.CRASHED,
+            message="Its process sends no heartbeat any more. Retry makes only what is missing.",
+        )
+    ],
+)
+
+RESTART = AutomationCore(
+    name="rpo: restart crashed runs",
+    description=f"A crashed run of a deployment goes on by itself, {MOST_RESTARTS} times at most. Off until you switch "
+    "it on.",
+    enabled=False,
+    trigger=EventTrigger(
+        posture=Posture.Reactive,
+        match={**_RUNS, "prefect.run-count": [str(count) for count in range(1, MOST_RESTARTS + 1)]},
+        match_related={"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"},
+        for_each={"prefect.resource.id"},
+        expect={"prefect.flow-run.Crashed"},
+        threshold=1,
+    ),
+    actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Restarted after a crash.")],
+)
+
+
+def unfinished(client: SyncPrefectClient) -> list[FlowRun]:
+    """The runs that are shown as going."""
+    going = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=going)))
+
+
+def remind(client: SyncPrefectClient) -> None:
+    """Have the server wait for the next heartbeat of every run that it shows as running, by sending one for each.
+
+    Of what it waited for before it was stopped it knows nothing any more, and a run whose process went with it would be
+    running for ever. One that lives is heard of in time.
+    """
+    events = [
+        {
+            "event": _HEARTBEAT,
+            "id": str(uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name},
+        }
+        for run in unfinished(client)
+    ]
+    if events:
+        client.request("POST", "/events", json=events)
+
+
+class Installed(Strict):
+    """An automation on the server."""
+
+    name: str
+    enabled: bool
+
+
+def install(client: SyncPrefectClient) -> list[Installed]:
+    """Install the automations, before any run: one is watched only from the first heartbeat after that (FINDINGS).
+
+    What someone has switched on or off stays so.
+    """
+    installed = []
+    for automation in (CRASHED, RESTART):
+        there = client.read_automations_by_name(automation.name)
+        enabled = there[0].enabled if there else automation.enabled
+        wanted = automation.model_copy(update={"enabled": enabled})
+        if there:
+            client.update_automation(there[0].id, wanted)
+        else:
+            client.create_automation(wanted)
+        installed.append(Installed(name=automation.name, enabled=enabled))
+    return installed

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 
@@ -111,3 +111,15 @@ def install(client: SyncPrefectClient) -> list[Installed]:
             client.create_automation(wanted)
         installed.append(Installed(name=automation.name, enabled=enabled))
     return installed
+
+
+def main() -> None:
+    """Install them on the server of PREFECT_API_URL, where no ``rpo up`` does."""
+    with get_client(sync_client=True) as client:
+        for automation in install(client):
+            print(f"{automation.name}: {'on' if automation.enabled else 'off'}")
+        remind(client)
+
+
+if __name__ == "__main__":
+    main()

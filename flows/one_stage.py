@@ -136,6 +136,7 @@ class Chain:
     def build_pairs(self) -> list[Part]:
         """Every two responses of a turn that differ, as pairs."""
         needed = (self.sample_responses, self.judge_responses, self.reverse_constraints, self.calibrate_judge)
+        self._run.collect(*self.begun)  # a batch that failed before them is the cause that is told
         return [stages.build_pairs(self._run, *self._run.collect(*needed))]
 
     @cached_property

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.flows.conftest import ROOT, Rpo, Scripted, settings_file
+import pytest
+
+from tests.flows.conftest import ROOT, Rpo, Scripted, settings_file, start_scripted, stop
 
 PROGRAM = """
 import sys
@@ -22,8 +24,9 @@ for stage in sys.argv[2:]:
 
 def make_stages(rpo: Rpo, config: Path, *stages: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-c", PROGRAM, str(config), *stages]
-    said = subprocess.run(command, cwd=ROOT, env=dict(rpo.env), capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in said.splitlines()]
+    done = subprocess.run(command, cwd=ROOT, env=dict(rpo.env), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_single_stages_are_the_factory(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
@@ -54,3 +57,15 @@ def test_single_stages_are_the_factory(rpo: Rpo, scripted: Scripted, tmp_path: P
     make_stages(rpo, config, "judge_responses")
     assert (status()["status"], status()["datasets"]) == ("complete", complete["datasets"])
     assert scripted.counts()["requests"] == requests
+
+
+def test_the_cause_is_told_of_a_stage_before(rpo: Rpo, tmp_path: Path) -> None:
+    server = start_scripted("--model", "there")
+    try:
+        config = settings_file(tmp_path, server.base_url, model="elsewhere")
+        with pytest.raises(AssertionError, match=r"StageError: 12 of \d+ batches did not finish: .*404"):
+            make_stages(rpo, config, "build_pairs")
+        [run] = rpo.json("status", "--data", str(tmp_path / "data"))
+        assert {"systems", "users"} <= set(run["datasets"])
+    finally:
+        stop(server.process)

@@ -121,6 +121,7 @@ def write_adapter(folder: Path, *, layers: int = 30) -> None:
 
 @pytest.mark.slow
 @pytest.mark.model
+@pytest.mark.long
 def test_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     data, config = tmp_path / "data", tmp_path / "factory.toml"

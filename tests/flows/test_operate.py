@@ -256,6 +256,7 @@ def test_a_killed_worker_is_noticed_and_its_run_goes_on(operated: Operated, tmp_
         operated.rpo.sql(tmp_path / "data", f"select count(*) from killed.{dataset}")
 
 
+@pytest.mark.long
 def test_down_ends_a_run_that_goes_on_after_up(operated: Operated, tmp_path: Path) -> None:
     with ScriptedServer(Script(latency_s=LONG_S)) as server:
         run = operated.run(

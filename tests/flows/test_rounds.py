@@ -81,6 +81,7 @@ def test_two_rounds_over_the_same_turns(rpo: Rpo, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.model
+@pytest.mark.long
 def test_a_round_over_an_adapter_on_llama_cpp(rpo: Rpo, tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason="needs the extra `train`")
     data, model = tmp_path / "data", write_first_layers(tmp_path / "small.gguf", 2)

@@ -86,7 +86,7 @@ def test_two_processes_make_the_same_bytes(rpo: Rpo, tmp_path: Path, engine: str
     assert SLOTS / 2 < asked_together["peak"] <= SLOTS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_keep_one_limit(rpo: Rpo, prefect_env: dict[str, str], tmp_path: Path) -> None:
     server = start_scripted("--latency-ms", "100")
     try:

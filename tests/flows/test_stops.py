@@ -134,7 +134,9 @@ def test_budget_reached(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
     assert 0 < status["spent"] <= status["budget"] == float(budget.removeprefix("budget="))
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sign", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_stopped_by_a_signal(rpo: Rpo, tmp_path: Path, sign: signal.Signals, code: int) -> None:
     """Over Prefect's temporary server, which a Ctrl-C reaches as well: a terminal sends it to all of a command."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it

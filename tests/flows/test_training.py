@@ -225,6 +225,7 @@ def test_model_without_chat_template(factory_run: Path, rpo: Rpo, tmp_path: Path
     assert "has no chat template" in err
 
 
+@pytest.mark.long
 def test_checkpoint_of_another_model(factory_run: Path, rpo: Rpo) -> None:
     folder = factory_run.parent / "changing"
     make_tiny_model(folder)

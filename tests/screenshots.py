@@ -41,7 +41,7 @@ def take(url: str, path: Path, size: str = SIZE) -> None:
 
 def settings_of(folder: Path, base_url: str) -> dict[str, Any]:
     """A run with a judge, prices, and a role that is made to fail."""
-    settings = write_settings(folder, "demo-judged", base_url, judging={"calibration_share": 0.2})
+    settings = write_settings(folder, "judged", base_url, judging={"calibration_share": 0.2})
     for endpoint in settings["endpoints"].values():
         endpoint |= {"price_in": 0.5, "price_out": 1.5}
     settings["roles"] |= {

@@ -30,10 +30,10 @@ QUIET = (
 )  # fmt: skip
 
 
-def take(url: str, path: Path, size: str = SIZE) -> None:
+def take(url: str, path: Path) -> None:
     """A picture of a page."""
     with tempfile.TemporaryDirectory() as profile:
-        options = [f"--user-data-dir={profile}", f"--window-size={size}", f"--virtual-time-budget={LOADED_MS}"]
+        options = [f"--user-data-dir={profile}", f"--window-size={SIZE}", f"--virtual-time-budget={LOADED_MS}"]
         command = [str(shutil.which("chromium")), *QUIET, *options, f"--screenshot={path}", url]
         subprocess.run(command, capture_output=True, check=True, timeout=180)
     print(f"{path}  {url}", flush=True)
@@ -57,7 +57,6 @@ def take_all(operated: Operated, folder: Path, into: Path) -> None:
     """Every picture, of one run."""
     ui = str(operated.said["ui"])
     form = operated.api.get("/deployments/name/factory/factory").json()["id"]
-    take(f"{ui}/deployments", into / "deployments.png")
     take(f"{ui}/deployments/deployment/{form}/run", into / "form.png")
     with OneBadBatch() as server:
         server.script.latency_s = 0.5
@@ -68,13 +67,6 @@ def take_all(operated: Operated, folder: Path, into: Path) -> None:
         operated.resume()
         operated.wait(run, "Completed")
     take(f"{ui}/runs/flow-run/{run}", into / "resumed.png")
-    take(f"{ui}/runs/flow-run/{run}?tab=Task+Runs", into / "task-runs.png")
-    take(f"{ui}/runs/flow-run/{run}?tab=Artifacts", into / "artifacts.png")
-    body = {"artifacts": {"key": {"like_": "stage-judge-responses%"}}}
-    [stage] = operated.post("/artifacts/latest/filter", body)
-    take(f"{ui}/artifacts/artifact/{stage['id']}", into / "stage.png")
-    [summary] = operated.post("/artifacts/latest/filter", {"artifacts": {"key": {"like_": "summary-%"}}})
-    take(f"{ui}/artifacts/artifact/{summary['id']}", into / "summary.png", "1400,2200")
 
 
 def main() -> None:

@@ -25,11 +25,12 @@ from models.records import DATASETS, PartRef
 from storage.call_cache import CALL_CACHE_FILE, recovery_steps
 from storage.catalog import CATALOG_FILE
 from storage.compaction import compacted_store
+from storage.encoding import UNREADABLE, damaged_part, encode_part
 from storage.files import find_dead_temporaries
 from storage.garbage import PART_NAME, RESULTS_FOLDER, find_unused, find_used
 from storage.manifests import Manifest, load
 from storage.migrated import migrated_store
-from storage.parts import SCHEMA_FILE, UNREADABLE, PartStore, damaged_part, encode_part
+from storage.parts import SCHEMA_FILE, PartStore
 from storage.usage import is_in_use
 
 if TYPE_CHECKING:

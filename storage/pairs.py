@@ -24,8 +24,9 @@ from models.records import PartRef
 from models.settings import Pairs
 from storage import pair_sql
 from storage.duck import connect
+from storage.encoding import missing_part
 from storage.migrated import current_files
-from storage.parts import PartStore, missing_part
+from storage.parts import PartStore
 from storage.roots import machine_dir
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def _values(schema: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[A
                 return st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("aeAE中é#")
             low, high = int(schema.get("minLength", 0)), int(schema.get("maxLength", 10_000))
             return _PHRASES.filter(lambda text: low <= len(text) <= high)
-    raise NotImplementedError(f"no strategy for {schema}")
+    raise TypeError(f"no strategy for {schema}")
 
 
 _BOUNDS = st.one_of(

@@ -8,22 +8,10 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.chain import Chain
 from flows.finish import finish_run
 from flows.rounds import begin_round
 from flows.run import open_run
-from flows.stages import (
-    audit_pairs,
-    build_pairs,
-    calibrate_judge,
-    expand_systems,
-    expand_users,
-    judge_responses,
-    play_dialogues,
-    read_personas,
-    read_roles,
-    reverse_constraints,
-    sample_responses,
-)
 from models.settings import FactorySettings
 from models.summary import RunSummary
 
@@ -43,15 +31,5 @@ def factory(settings: FactorySettings, policy: str | None = None, estimates: str
     """
     settings, previous = begin_round(settings, policy)
     with open_run(settings, policy=policy, previous=previous, estimates=estimates) as run:
-        roles, personas = read_roles(run), read_personas(run)
-        systems, users = expand_systems(run, roles), expand_users(run, personas)
-        turns = play_dialogues(run, roles, systems, personas, users)
-        responses = sample_responses(run, turns)
-        judgments, calibrations = judge_responses(run, responses), calibrate_judge(run, responses)
-        reversals = reverse_constraints(run, systems)
-        *_, sampled, judged, measured, opposed = run.collect(
-            systems, users, turns, responses, judgments, calibrations, reversals
-        )
-        pairs = build_pairs(run, sampled, judged, opposed, measured)
-        audit_pairs(run, pairs, sampled, opposed)
+        Chain(run).make("audit_pairs")
         return finish_run(run)

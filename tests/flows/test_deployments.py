@@ -12,7 +12,7 @@ from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from flows.one_stage import Stage
+from flows.chain import Stage
 from flows.operate import POOLS, TAG
 from tests.flows.conftest import ROOT
 

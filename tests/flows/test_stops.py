@@ -83,7 +83,9 @@ def test_context_too_long(rpo: Rpo, tmp_path: Path) -> None:
     assert 0 < len(first) < REQUESTS
     server = start_scripted("--context", "30000", port=server.port)
     try:
-        assert rpo.json("run", "--config", str(config))["audit_failed"] == 0
+        # a run of a terminal goes on in a terminal, with the settings that it had
+        assert rpo.json("resume", "--run", "test")["audit_failed"] == 0
+        assert "nothing to resume" in rpo.start("resume", "--run", "test").communicate(timeout=120)[1]
         assert len(first) + len(completed(server)) == REQUESTS
         assert not first & completed(server)
     finally:

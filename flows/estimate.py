@@ -8,8 +8,11 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.factory import RUNNER, factory
+from flows.chain import Chain
+from flows.factory import RUNNER
+from flows.finish import finish_run
 from flows.markdown import table
+from flows.run import open_run
 from models.base import digest
 from models.estimate import Expected, RunEstimate
 from models.settings import FactorySettings
@@ -34,7 +37,9 @@ def estimate(settings: FactorySettings, roles: int = 2) -> RunEstimate:
     """
     sizes = count_seeds(settings)
     sample = sample_settings(settings, roles)
-    factory(sample, estimates=settings.run)
+    with open_run(sample, estimates=settings.run) as run:
+        Chain(run).make("audit_pairs")
+        finish_run(run)
     store = PartStore(data_root(settings.data))
     sampled, spent = read_sample(store, load(store.place, sample.run)), read_spending(store.place)
     estimated = extrapolate(settings, sampled, sizes, spent=spent.get(settings.run, 0.0))

@@ -21,15 +21,14 @@ RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", 
 
 
 @flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)
-def factory(settings: FactorySettings, policy: str | None = None, estimates: str | None = None) -> RunSummary:
+def factory(settings: FactorySettings, policy: str | None = None) -> RunSummary:
     """Seeds to audited preference pairs (paper, section 3).
 
     Args:
         settings: Everything the run depends on.
         policy: A finished training run in the same data folder: the next round samples from its policy.
-        estimates: The run that this one is a sample of (flows/estimate.py).
     """
     settings, previous = begin_round(settings, policy)
-    with open_run(settings, policy=policy, previous=previous, estimates=estimates) as run:
+    with open_run(settings, policy=policy, previous=previous) as run:
         Chain(run).make("audit_pairs")
         return finish_run(run)

@@ -201,8 +201,7 @@ def sql(statement: str, *, data: Data = "data", as_json: Json = False) -> None:
 
     result = query(data_root(data), statement)
     if as_json:
-        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        print(json.dumps(rows, ensure_ascii=False, default=str))
+        print(result.to_json())
         return
     from rich import box
     from rich.table import Table

@@ -38,6 +38,11 @@ class QueryResult(NamedTuple):
     rows: list[tuple[Any, ...]]
     truncated: bool = False
 
+    def to_json(self) -> str:
+        """A list with an object a row; what JSON has no word for is written as text."""
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return json.dumps(rows, ensure_ascii=False, default=str)
+
 
 def build_catalog(root: Root) -> list[str]:
     """Make the catalog anew: one schema a run, the newest factory run in ``main`` too.

@@ -15,7 +15,7 @@ from models import demo
 from tests.flows.conftest import ROOT
 
 pytest.importorskip("trl", reason="needs the extra `train`")
-pytestmark = [pytest.mark.slow, pytest.mark.model]
+pytestmark = [pytest.mark.long, pytest.mark.model]
 
 RUN = """
 import sys

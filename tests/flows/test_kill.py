@@ -43,7 +43,7 @@ def no_part_is_damaged(rpo: Rpo, data: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_many_times(rpo: Rpo, tmp_path: Path, kills: int) -> None:
     seed = random.randrange(2**32)
     rng = random.Random(seed)

@@ -3,7 +3,8 @@
     python -m tests.screenshots docs/operating
 
 Starts what ``rpo up`` starts, in a folder of its own; runs the factory over the scripted server, which fails a part of
-one judge batch; takes the failed run, resumes it, and takes what there is then. Needs Debian's ``chromium``.
+one judge batch; takes the failed run, resumes it, and takes what there is then, and a run that went through. Needs
+Debian's ``chromium``.
 """
 
 from __future__ import annotations
@@ -11,31 +12,33 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.flows.conftest import Rpo, free_port
 from tests.flows.test_operate import OneBadBatch, Operated, mark_role, write_settings
 
-SIZE = "1400,1000"
-LOADED_MS = 25_000
-"""So long a page has to ask the server and to draw; Chromium's clock runs ahead while it waits for nothing."""
+SIZE = ViewportSize(width=1400, height=1000)
+DRAWN_MS = 6_000
+"""So long a page of the UI moves after its last answer: the graph finds its places."""
 QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
 )  # fmt: skip
 
 
-def take(url: str, path: Path) -> None:
-    """A picture of a page."""
-    with tempfile.TemporaryDirectory() as profile:
-        options = [f"--user-data-dir={profile}", f"--window-size={SIZE}", f"--virtual-time-budget={LOADED_MS}"]
-        command = [str(shutil.which("chromium")), *QUIET, *options, f"--screenshot={path}", url]
-        subprocess.run(command, capture_output=True, check=True, timeout=180)
+def take(page: Page, url: str, path: Path, *clicks: str) -> None:
+    """A picture of a page, after clicks on what bears these names."""
+    page.goto(url)
+    for name in clicks:
+        page.get_by_text(name, exact=True).first.click()
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(DRAWN_MS)
+    page.screenshot(path=path)
     print(f"{path}  {url}", flush=True)
 
 
@@ -53,20 +56,27 @@ def settings_of(folder: Path, base_url: str) -> dict[str, Any]:
     return settings
 
 
-def take_all(operated: Operated, folder: Path, into: Path) -> None:
-    """Every picture, of one run."""
+def take_all(page: Page, operated: Operated, folder: Path, into: Path) -> None:
+    """Every picture."""
     ui = str(operated.said["ui"])
     form = operated.api.get("/deployments/name/factory/factory").json()["id"]
-    take(f"{ui}/deployments/deployment/{form}/run", into / "form.png")
+    take(page, f"{ui}/deployments/deployment/{form}/run", into / "form.png")
     with OneBadBatch() as server:
         server.script.latency_s = 0.5
-        run = operated.run("factory", "factory", settings=settings_of(folder, server.base_url))
+        settings = settings_of(folder, server.base_url)
+        run = operated.run("factory", "factory", settings=settings)
         operated.wait(run, "Failed")
-        take(f"{ui}/runs/flow-run/{run}", into / "failed.png")
+        take(page, f"{ui}/runs/flow-run/{run}", into / "failed.png")
+        tables = {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"type": {"any_": ["table"]}}}
+        [judged] = [made["id"] for made in operated.post("/artifacts/filter", tables) if "judge-resp" in made["key"]]
+        take(page, f"{ui}/artifacts/artifact/{judged}", into / "stage.png")
         server.ill = False
         operated.resume()
         operated.wait(run, "Completed")
-    take(f"{ui}/runs/flow-run/{run}", into / "resumed.png")
+        take(page, f"{ui}/runs/flow-run/{run}", into / "resumed.png")
+        run = operated.run("factory", "factory", settings={**settings, "run": "first", "data": str(folder / "first")})
+        operated.wait(run, "Completed")
+        take(page, f"{ui}/runs/flow-run/{run}", into / "artifacts.png", "Artifacts")
 
 
 def main() -> None:
@@ -82,8 +92,9 @@ def main() -> None:
         rpo = Rpo({**env, "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "2", "COLUMNS": "200"}, folder)
         said = rpo.json("up", "--port", str(free_port()))
         try:
-            with httpx.Client(base_url=said["api"], timeout=30) as api:
-                take_all(Operated(rpo, api, said, home), folder, into)
+            with httpx.Client(base_url=said["api"], timeout=30) as api, sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(QUIET))
+                take_all(browser.new_page(viewport=SIZE), Operated(rpo, api, said, home), folder, into)
         finally:
             rpo("down")
 

@@ -77,6 +77,7 @@ bench: $(DEV)       ## every benchmark: prints ratios
 	$(BIN)/python -m benchmarks.judging
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.batches
+	$(BIN)/python -m benchmarks.exports
 	$(BIN)/python -m benchmarks.training_step
 
 clean:              ## the environment, not the data

@@ -23,12 +23,13 @@ from flows.stopping import TerminatedError, stoppable
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.settings import ExportFormat
+from models.version import VERSION
 from storage.roots import data_root
 
 app = App(
     name="rpo",
     help="Makes preference pairs for Reverse Preference Optimization: seeds in, audited pairs out.",
-    version="0.1.0",
+    version=VERSION,
     suppress_keyboard_interrupt=False,  # we say what is safe, below
 )
 
@@ -232,7 +233,7 @@ def export(
     validation_share: Annotated[float, Parameter(help="Share of dialogues held out.")] = 0.1,
     as_json: Json = False,
 ) -> None:
-    """Write a finished run again for trainers: TRL, LLaMA-Factory, SFT, KTO and plain-DPO baseline."""
+    """Write a finished run again: for TRL, LLaMA-Factory, `datasets` (Parquet), and the baselines SFT, KTO, DPO."""
     from pydantic import ValidationError
 
     from flows.terminal import out

@@ -11,10 +11,10 @@ from prefect.artifacts import create_markdown_artifact
 from flows.chain import Chain
 from flows.factory import RUNNER
 from flows.finish import finish_run
-from flows.markdown import table
 from flows.run import open_run
 from models.base import digest
 from models.estimate import Expected, RunEstimate
+from models.markdown import table
 from models.settings import FactorySettings
 from storage.manifests import load
 from storage.parts import PartStore

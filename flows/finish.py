@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.markdown import table
 from flows.rounds import compare_rounds, tabulate_rounds
 from flows.run import Run
 from flows.terminal_accounts import say_failures
 from models.accounts import CallAccount, find_unpriced
 from models.agreement import JudgeAgreement
 from models.diversity import Diversity
+from models.markdown import table
 from models.summary import NOISE_CASES, RoundResult, RunSummary
 from storage.accounts import read_accounts
 from storage.catalog import build_catalog

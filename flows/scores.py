@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.markdown import table
 from flows.run import Run
 from models.evaluation import BASE, Difference, EvaluatedModel, EvaluationSettings, EvaluationSummary, HeldOut
+from models.markdown import table
 from models.records import Metric, PartRef
 from storage.manifests import Manifest, load, manifest_path
 from storage.roots import data_root

@@ -123,7 +123,9 @@ def select_pairs(training: Training) -> dict[str, int]:
     shutil.rmtree(building, ignore_errors=True)
     try:
         export = Export(formats=[EXPORTS[method]], validation_share=settings.validation_share)
-        export_run(PartStore(data_root(settings.data)), training.manifest, export, target=building / "export")
+        export_run(
+            PartStore(data_root(settings.data)), training.manifest, export, target=building / "export", card=False
+        )
         left_out: dict[str, int] = {}
         for split in SPLITS:
             selection = select_rows(

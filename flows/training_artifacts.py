@@ -17,8 +17,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.markdown import table
 from flows.watching import Listener
+from models.markdown import table
 from models.training import TrainingConfig, TrainingRecord
 from tasks.training.record import CURVES
 

@@ -15,7 +15,10 @@ from models.errors import SettingsError
 from models.runner import Runner
 
 RoleName = Literal["author", "user", "responder", "critic", "judge", "policy"]
-ExportFormat = Literal["trl", "llamafactory", "sft", "kto", "dpo"]
+ExportFormat = Literal["trl", "llamafactory", "sft", "kto", "dpo", "parquet"]
+
+LICENSE = r"^[a-z0-9][a-z0-9.-]{0,63}$"
+"""A license as the Hub spells it."""
 
 
 class Seeds(Strict):
@@ -36,6 +39,11 @@ class Seeds(Strict):
     )
     languages: list[Language] = Field(
         default=["en", "zh"], min_length=1, description="Use only seeds in these languages."
+    )
+    license: str | None = Field(
+        default=None,
+        pattern=LICENSE,
+        description="License of the seeds, for the dataset card; empty: the factory's own have theirs.",
     )
 
 
@@ -257,12 +265,18 @@ class Export(Strict):
     """What is written for trainers."""
 
     formats: list[ExportFormat] = Field(
-        default=["trl", "llamafactory", "sft", "kto", "dpo"], description="Formats to write."
+        default=["trl", "llamafactory", "sft", "kto", "dpo", "parquet"],
+        description="Formats to write (docs/exporting.md).",
     )
     validation_share: float = Field(default=0.1, ge=0, lt=1, description="Share of dialogues held out.")
     untriggered: Literal["keep", "drop"] = Field(
         default="keep",
         description="Constraints that a turn does not trigger: keep them in its prompt or drop them.",
+    )
+    license: str = Field(
+        default="unknown",
+        pattern=LICENSE,
+        description="License of the dataset, as the Hub spells it (apache-2.0, cc-by-4.0, other, ...), for its card.",
     )
 
 

@@ -42,6 +42,8 @@ def read_turns(store: PartStore, responses: PartRef) -> dict[tuple[str, int], Pl
     dialogues: dict[str, list[Turn]] = defaultdict(list)
     for turn in store.read(store.upstream(responses, "turns"), Turn):
         dialogues[turn.dialogue_id].append(turn)
+    for turns in dialogues.values():
+        turns.sort(key=lambda turn: turn.turn)
     return {
         (turn.dialogue_id, turn.turn): PlayedTurn(turn, systems[turn.system_id], turns[: turn.turn - 1])
         for turns in dialogues.values()

@@ -12,7 +12,7 @@ which those are, stage by stage. These do not belong, and why:
 * ``budget``, ``max_failed_share``: when a run stops. What is missing from a part that lost calls is told apart by
   ``incomplete_key``.
 * ``runner``: which processes make a part.
-* ``export``: exports are files for people, written anew each time, not parts.
+* ``export``, ``seeds.license``: exports are files for people, written anew each time, not parts.
 """
 
 from __future__ import annotations

@@ -91,18 +91,17 @@ def preference_row(row: PairRow, untriggered: Untriggered) -> ExportRow:
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
-def sharegpt_row(row: PairRow, untriggered: Untriggered) -> ExportRow:
-    """An RPO pair in LLaMA-Factory's ShareGPT ranking format, with its margin."""
-    plain = preference_row(row, untriggered)
+def sharegpt_row(row: ExportRow) -> ExportRow:
+    """A preference row in LLaMA-Factory's ShareGPT ranking format, with its margin."""
 
     def turn(message: ChatMessage) -> dict[str, str]:
         return {"from": _SHAREGPT[message["role"]], "value": message["content"]}
 
     return {
-        "conversations": [turn(message) for message in plain.pop("prompt")],
-        "chosen": turn(plain.pop("chosen")[0]),
-        "rejected": turn(plain.pop("rejected")[0]),
-        **plain,
+        "conversations": [turn(message) for message in row["prompt"]],
+        "chosen": turn(row["chosen"][0]),
+        "rejected": turn(row["rejected"][0]),
+        **{name: value for name, value in row.items() if name not in ("prompt", "chosen", "rejected")},
     }
 
 

@@ -36,6 +36,7 @@ def endpoint(**values: Any) -> dict[str, Any]:
         {"data": "/elsewhere"},
         {"batch_size": 7},
         {"export": {"validation_share": 0.5}},
+        {"seeds": {"license": "cc0-1.0"}},
         {"max_failed_share": 0.5},
         {"runner": {"engine": "dask", "workers": 3}},
         endpoint(base_url="http://b/v1"),

@@ -1,0 +1,3 @@
+"""The version of the factory."""
+
+VERSION = "0.1.0"

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
+from flows.cli_export import export
 from flows.cli_factory import run_factory
 from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_operate import down, resume, up
@@ -22,7 +23,6 @@ from flows.environment import prepare_environment
 from flows.stopping import TerminatedError, stoppable
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
-from models.settings import ExportFormat
 from models.version import VERSION
 from storage.roots import data_root
 
@@ -39,6 +39,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON docu
 app.command(train)
 app.command(evaluate)
 app.command(compare)
+app.command(export)
 app.command(gc)
 app.command(compact)
 app.command(up)
@@ -219,42 +220,6 @@ def _plain(value: object) -> str:
 
     text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in str(value))
     return escape(text)
-
-
-@app.command
-def export(
-    *,
-    run: Annotated[str, Parameter(help="Name of the run.")] = "demo",
-    data: Data = "data",
-    format_: Annotated[
-        list[ExportFormat] | None,
-        Parameter(name="--format", negative="", help="Formats to write; without: all."),
-    ] = None,
-    validation_share: Annotated[float, Parameter(help="Share of dialogues held out.")] = 0.1,
-    as_json: Json = False,
-) -> None:
-    """Write a finished run again: for TRL, LLaMA-Factory, `datasets` (Parquet), and the baselines SFT, KTO, DPO."""
-    from pydantic import ValidationError
-
-    from flows.terminal import out
-    from models.settings import Export
-    from storage.exports import export_run
-    from storage.manifests import load
-    from storage.parts import PartStore
-
-    try:
-        options = Export(validation_share=validation_share, **({"formats": format_} if format_ else {}))
-    except ValidationError as error:
-        raise SettingsError(f"--validation-share: {error.errors()[0]['msg']}.") from error
-    root = data_root(data)
-    summary = export_run(PartStore(root), load(root, run), options)
-    if as_json:
-        print(summary.model_dump_json())
-        return
-    for name, splits in summary.rows.items():
-        out.print(f"{summary.folder}/{name:<13} " + ", ".join(f"{count} {split}" for split, count in splits.items()))
-    if summary.dropped:
-        out.print(f"{summary.dropped} pairs failed the audit and were left out")
 
 
 @app.command

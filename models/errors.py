@@ -63,3 +63,7 @@ class BudgetError(FactoryError):
 
 class StageError(FactoryError):
     """Some batches of a stage failed; the others are stored."""
+
+
+class HubError(FactoryError):
+    """A Hub did not take an export."""

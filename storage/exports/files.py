@@ -20,7 +20,7 @@ from models.settings import Export, ExportFormat
 from storage.exports.batch import ExportBatch, Table
 from storage.exports.card import render_card
 from storage.exports.provenance import PairCounts, trace_run
-from storage.exports.sinks import DATASET_INFO, JsonLines, Parquet, Sink, encode_line
+from storage.exports.sinks import SPLITS, JsonLines, Parquet, Sink, describe_sharegpt, encode_line
 from storage.manifests import Manifest
 from storage.migrated import open_current
 from storage.parts import PartStore
@@ -136,8 +136,11 @@ def _write(
                     line = encode_line(row)
                     for sink in takers:
                         sink.write(split, row, line)
-    if "llamafactory" in export.formats:
-        (folder / "llamafactory" / "dataset_info.json").write_text(json.dumps(DATASET_INFO, indent=2) + "\n", "utf-8")
+    for sink in sinks:
+        if sink.format == "llamafactory":
+            # an empty file is an error to its loader
+            info = {f"rpo_{split}": describe_sharegpt(f"rpo_{split}.jsonl") for split in SPLITS if sink.rows[split]}
+            (folder / "llamafactory" / "dataset_info.json").write_text(json.dumps(info, indent=2) + "\n", "utf-8")
     return sinks, counts
 
 

@@ -85,9 +85,10 @@ class Parquet(Sink):
         self.rows[split] += 1
 
 
-DATASET_INFO: dict[str, Any] = {
-    f"rpo_{split}": {
-        "file_name": f"rpo_{split}.jsonl",
+def describe_sharegpt(file_name: str) -> dict[str, Any]:
+    """What LLaMA-Factory's ``dataset_info.json`` says of a file of ``sharegpt_row``."""
+    return {
+        "file_name": file_name,
         "formatting": "sharegpt",
         "ranking": True,
         "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
@@ -99,6 +100,3 @@ DATASET_INFO: dict[str, Any] = {
             "system_tag": "system",
         },
     }
-    for split in SPLITS
-}
-"""What LLaMA-Factory reads beside the files."""

@@ -282,6 +282,7 @@ def test_a_run_without_pairs_is_an_export_without_rows(data: Path, tmp_path: Pat
     counts = {name: sum(splits.values()) for name, splits in done.rows.items()}
     assert counts["trl"] == counts["llamafactory"] == counts["dpo"] == counts["kto"] == 0 < counts["sft"]
     assert (folder / "trl/train.jsonl").read_bytes() == b""
+    assert json.loads((folder / "llamafactory/dataset_info.json").read_bytes()) == {}
     text = (folder / "README.md").read_text("utf-8")
     assert "config_name: sft" in text and "config_name: rpo" not in text
 

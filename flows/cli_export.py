@@ -121,6 +121,8 @@ def _show(summary: ExportSummary, push: dict[str, Any] | None, run: str) -> None
         out.print(f"{summary.folder}/{name:<13} {counts}", markup=False)
     if summary.dropped:
         out.print(f"{summary.dropped} pairs failed the audit and were left out")
+    if summary.flagged:
+        out.print(f"{summary.flagged} pairs are flagged and were left out")
     if not any(count for splits in summary.rows.values() for count in splits.values()):
         out.print(f"The run {escape(run)} has no pairs: the files are empty. The table `exclusions` says why.")
     if push is None:

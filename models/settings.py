@@ -43,7 +43,8 @@ class Seeds(Strict):
     license: str | None = Field(
         default=None,
         pattern=LICENSE,
-        description="License of the seeds, for the dataset card; empty: the factory's own have theirs.",
+        description="License of the seeds, for the dataset card; empty: Apache-2.0 where they are the factory's own, "
+        "else not stated.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 from models.records import Audit, Judgment, PartRef, Response
@@ -33,15 +33,18 @@ class ExportBatch:
         export: Export,
         *,
         drops_refined: bool,
+        without: Collection[str] = (),
     ) -> None:
         inputs = {ref.dataset: ref for ref in store.inputs(audit_part)}
         responses = inputs["responses"]
         passed = {audit.pair_id for audit in store.read(audit_part, Audit) if audit.passed}
         self.untriggered = export.untriggered
-        self.all_pairs = sorted(
+        found = sorted(
             read_pair_rows(store, inputs["pairs"], responses, inputs["reversals"]),
             key=lambda row: (row.pair.dialogue_id, row.pair.turn, row.chosen.sample, row.rejected.sample),
         )
+        self.all_pairs = [row for row in found if row.pair.pair_id not in without]
+        self.flagged = len(found) - len(self.all_pairs)
         self.pairs = [row for row in self.all_pairs if row.pair.pair_id in passed]
         self.dropped = len(self.all_pairs) - len(self.pairs)
         self.turns = read_turns(store, responses)

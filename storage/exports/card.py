@@ -84,7 +84,7 @@ def _front_matter(traced: Provenance, sinks: Sequence[Sink]) -> str:
 
     front: dict[str, Any] = {
         "license": traced.license,
-        "language": list(traced.languages) or ["en", "zh"],
+        "language": list(traced.languages),
         "pretty_name": f"RPO pairs of the run {traced.run}",
         "size_categories": [next((name for limit, name in _SIZES if traced.pairs < limit), _LARGEST)],
         "task_categories": ["text-generation"],
@@ -182,8 +182,8 @@ def _show_pairs(traced: Provenance) -> list[str]:
     return [
         "## The pairs",
         f"Audit: {counts['audited'] - counts['audit_failed']:,} of {counts['audited']:,} pairs were proven from their "
-        f"texts; {traced.dropped:,} failed and are left out. In {traced.judged:,} of the pairs a constraint is decided "
-        "by the judge model, the others by code alone.",
+        f"texts; {traced.dropped:,} that failed and {traced.flagged:,} that a person flagged are left out. In "
+        f"{traced.judged:,} of the pairs a constraint is decided by the judge model, the others by code alone.",
         table(("language", "pairs"), [(name, f"{count:,}") for name, count in traced.languages.items()]),
         table(("margin", "pairs"), [(margin, f"{count:,}") for margin, count in traced.margins.items()]),
         "What plain DPO would have made of the same two responses (the noise cases of the paper's Figure 1):",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
@@ -38,6 +38,8 @@ class ExportSummary(Strict):
     """Rows by format and split."""
     dropped: int
     """Pairs that failed the audit and were left out."""
+    flagged: int = 0
+    """Pairs that were left out since a person has flagged them."""
 
 
 def validation_dialogues(dialogue_ids: set[str], share: float) -> set[str]:
@@ -52,7 +54,13 @@ def validation_dialogues(dialogue_ids: set[str], share: float) -> set[str]:
 
 
 def export_run(
-    store: PartStore, manifest: Manifest, export: Export, *, target: Path | None = None, card: bool = True
+    store: PartStore,
+    manifest: Manifest,
+    export: Export,
+    *,
+    target: Path | None = None,
+    card: bool = True,
+    without: Collection[str] = (),
 ) -> ExportSummary:
     """Write the pairs of a run that passed the audit, the baselines, and a dataset card.
 
@@ -66,6 +74,7 @@ def export_run(
         target: Folder to write; None: ``exports/<run>`` in DATA, or on this machine where DATA is a store: trainers
             read a disk, and every machine writes the same bytes.
         card: Whether to write the card.
+        without: Ids of pairs to leave out of every format that is made of pairs.
 
     Raises:
         StorageError: The run has no audited pairs, or the files cannot be written.
@@ -79,7 +88,7 @@ def export_run(
     shutil.rmtree(building, ignore_errors=True)
     try:
         building.mkdir(parents=True)
-        sinks, counts = _write(store, manifest, export, audits, building)
+        sinks, counts = _write(store, manifest, export, audits, building, without)
         if card:
             text = render_card(trace_run(store, manifest, export, counts), sinks)
             (building / CARD).write_text(text, "utf-8", newline="\n")
@@ -96,7 +105,10 @@ def export_run(
     for sink in sinks:
         rows[sink.format].update(sink.rows)
     return ExportSummary(
-        folder=str(target), rows={name: dict(splits) for name, splits in rows.items()}, dropped=counts.dropped
+        folder=str(target),
+        rows={name: dict(splits) for name, splits in rows.items()},
+        dropped=counts.dropped,
+        flagged=counts.flagged,
     )
 
 
@@ -113,7 +125,12 @@ def _nothing_audited(manifest: Manifest) -> StorageError:
 
 
 def _write(
-    store: PartStore, manifest: Manifest, export: Export, audits: Sequence[PartRef], folder: Path
+    store: PartStore,
+    manifest: Manifest,
+    export: Export,
+    audits: Sequence[PartRef],
+    folder: Path,
+    without: Collection[str],
 ) -> tuple[list[Sink], PairCounts]:
     ids: set[str] = set()
     for turns in manifest.parts_of("turns"):
@@ -127,7 +144,7 @@ def _write(
     with ExitStack() as files:
         sinks = [sink for name in export.formats for sink in _open(name, folder, files)]
         for audit_part in audits:
-            batch = ExportBatch(store, audit_part, judgments, export, drops_refined=drops_refined)
+            batch = ExportBatch(store, audit_part, judgments, export, drops_refined=drops_refined, without=without)
             counts.add(batch)
             for table in get_args(Table):
                 takers = [sink for sink in sinks if sink.table == table]

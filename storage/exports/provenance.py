@@ -46,7 +46,7 @@ class PairCounts:
     """What is counted while the pairs go by."""
 
     def __init__(self) -> None:
-        self.pairs = self.dropped = self.judged = 0
+        self.pairs = self.dropped = self.flagged = self.judged = 0
         self.margins: Counter[int] = Counter()
         self.noise_cases: Counter[int] = Counter()
         self.languages: Counter[str] = Counter()
@@ -57,6 +57,7 @@ class PairCounts:
         """Count the pairs of a batch."""
         self.pairs += len(batch.pairs)
         self.dropped += batch.dropped
+        self.flagged += batch.flagged
         for row in batch.pairs:
             self.example = self.example or row
             self.margins[row.pair.margin] += 1
@@ -107,6 +108,9 @@ class Provenance(Strict):
     """Pairs with a triggered constraint that no check decides."""
     pairs: int
     dropped: int
+    """Pairs that failed the audit."""
+    flagged: int
+    """Pairs that a person has flagged; they are left out."""
     margins: dict[int, int]
     noise_cases: dict[int, int]
     languages: dict[str, int]
@@ -154,6 +158,7 @@ def trace_run(store: PartStore, manifest: Manifest, export: Export, counts: Pair
         judged=counts.judged,
         pairs=counts.pairs,
         dropped=counts.dropped,
+        flagged=counts.flagged,
         margins=dict(sorted(counts.margins.items())),
         noise_cases=dict(counts.noise_cases),
         languages=dict(sorted(counts.languages.items())),
@@ -188,7 +193,7 @@ def _show_settings(settings: dict[str, Any], export: Export) -> dict[str, Any]:
     roles = {}
     for name, role in settings.get("roles", {}).items():
         if role is not None:
-            model = endpoints.get(role["endpoint"], {}).get("model", "")
+            model = endpoints.get(role.get("endpoint"), {}).get("model", "")
             roles[name] = {"model": public_name(model), **{key: role[key] for key in _SHOWN_OF_ROLE if key in role}}
     return {
         **shown,

@@ -11,7 +11,7 @@ import pytest
 from models.constraints import parse_check
 from tests.flows.conftest import Rpo, Scripted, settings_file
 
-FORMATS = ("trl", "llamafactory", "sft", "kto", "dpo")
+FORMATS = ("trl", "llamafactory", "sft", "kto", "dpo", "parquet")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

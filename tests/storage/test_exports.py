@@ -37,7 +37,7 @@ from pathlib import Path
 from benchmarks.exports import make_run, measure
 from tests.storage.test_exports import shuffle_rows
 root, order = Path(sys.argv[1]), int(sys.argv[2])
-make_run(root, 4, part_order=order)
+make_run(root, 2, part_order=order)
 shuffle_rows(root, order)
 measure(root)
 """
@@ -55,6 +55,11 @@ def shuffle_rows(root: Path, order: int) -> None:
 
 def read_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def read_rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    paths = sorted((folder / name).glob("*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +290,16 @@ def test_a_run_without_pairs_is_an_export_without_rows(data: Path, tmp_path: Pat
     assert json.loads((folder / "llamafactory/dataset_info.json").read_bytes()) == {}
     text = (folder / "README.md").read_text("utf-8")
     assert "config_name: sft" in text and "config_name: rpo" not in text
+
+
+def test_pairs_that_are_named_stay_out_of_every_format(data: Path, tmp_path: Path) -> None:
+    store, manifest = PartStore(data), load(data, "bench")
+    ids = [row["pair_id"] for row in read_rows(export(data)[0], "trl")]
+    done = export_run(store, manifest, Export(), target=tmp_path / "fewer", without={ids[0], ids[-1]})
+    assert done.flagged == 2
+    assert [row["pair_id"] for row in read_rows(tmp_path / "fewer", "trl")] == ids[1:-1]
+    assert len(read_rows(tmp_path / "fewer", "llamafactory")) == sum(done.rows["trl"].values()) == len(ids) - 2
+    assert "2 that a person flagged are left out" in (tmp_path / "fewer/README.md").read_text("utf-8")
 
 
 def test_runs_that_have_nothing_to_export_say_so(data: Path, tmp_path: Path) -> None:

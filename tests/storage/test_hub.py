@@ -32,7 +32,7 @@ REPO = "lab/pairs"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root: Path = tmp_path_factory.mktemp("run") / "data"
-    make_run(root, 2)
+    make_run(root, 1)
     return root
 
 

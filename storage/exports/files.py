@@ -142,7 +142,7 @@ def _write(
     drops_refined = manifest.settings.get("pairs", {}).get("refined") == "drop"
     counts = PairCounts()
     with ExitStack() as files:
-        sinks = [sink for name in export.formats for sink in _open(name, folder, files)]
+        sinks = [sink for name in dict.fromkeys(export.formats) for sink in _open(name, folder, files)]
         for audit_part in audits:
             batch = ExportBatch(store, audit_part, judgments, export, drops_refined=drops_refined, without=without)
             counts.add(batch)

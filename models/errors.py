@@ -67,3 +67,7 @@ class StageError(FactoryError):
 
 class HubError(FactoryError):
     """A Hub did not take an export."""
+
+
+class ImportFileError(FactoryError):
+    """A file to import cannot be read at all; that a row of it cannot is no error, but counted."""

@@ -17,6 +17,7 @@ from flows.cli_export import export
 from flows.cli_factory import run_factory
 from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_operate import down, resume, up
+from flows.cli_score import app as score
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
 from flows.environment import prepare_environment
@@ -40,6 +41,7 @@ app.command(train)
 app.command(evaluate)
 app.command(compare)
 app.command(export)
+app.command(score)
 app.command(gc)
 app.command(compact)
 app.command(up)

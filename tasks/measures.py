@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import itemgetter, mul
 from typing import NamedTuple
 
@@ -17,16 +17,26 @@ CSR, ISR, SSR = "csr", "isr", "ssr"
 MAIN_METRICS = (CSR, ISR, SSR)
 
 
+class Parts(NamedTuple):
+    """What a verdict is also counted under: of each metric, the names of its parts, such as ``kind/word_count``."""
+
+    csr: tuple[str, ...] = ()
+    isr: tuple[str, ...] = ()
+    ssr: tuple[str, ...] = ()
+
+
 class Outcome(NamedTuple):
     """One verdict, with all that it is counted by."""
 
     role: str
-    polarity: str
-    dialogue: str
-    sample: int
+    """What the bootstrap draws: all dialogues of a role stay together. A benchmark's session is a role of its own."""
+    dialogue: Hashable
     turn: int
-    kind: str
-    verdict: str
+    satisfied: bool | None
+    """What it is to csr; None: no item of it."""
+    holds: bool | None
+    """Whether its response can still be whole; None: that is not known."""
+    parts: Parts = Parts()
 
 
 class Estimate(NamedTuple):
@@ -49,47 +59,59 @@ Tally = dict[str, dict[str, Total]]
 """Metric, then role, then its total."""
 
 
-def tally(outcomes: Iterable[Outcome]) -> Tally:
+def tally(outcomes: Iterable[Outcome], *, by_turn: bool = False) -> Tally:
     """Totals a metric and role.
 
-    - ``csr``: share of the judged constraints that are followed (as SysBench publishes it: over all constraints,
-      not a mean of means); also for each polarity and each kind of constraint.
+    - ``csr``: share of the constraints that are followed (as SysBench publishes it: over all constraints, not a mean
+      of means).
     - ``isr``: share of the responses that follow all their constraints.
-    - ``ssr``: of a dialogue, the number of turns from the first that are followed in full, over its turns; each
-      sample number is a dialogue of its own.
+    - ``ssr``: of a dialogue, the number of turns from the first that are followed in full, over its turns.
 
-    A verdict that is neither followed nor violated is no item of csr, and its response none of isr; its dialogue is
-    none of ssr. A turn that triggers nothing has no verdicts, and counts nowhere.
+    A response of which it is not known whether it is whole is none of isr; its dialogue is none of ssr. A turn without
+    verdicts counts nowhere.
+
+    Args:
+        outcomes: The verdicts.
+        by_turn: Also csr and isr of each turn, and as ``ssr/turn/N`` the share of the dialogues whose first N turns
+            are all followed in full.
     """
     items: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    sessions: dict[tuple[str, str, str, int], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    responses: dict[tuple[str, Hashable], dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     for outcome in outcomes:
-        sessions[outcome.role, outcome.polarity, outcome.dialogue, outcome.sample][outcome.turn].append(outcome.verdict)
-        if outcome.verdict in ("followed", "violated"):
-            followed = float(outcome.verdict == "followed")
-            for metric in (CSR, f"{CSR}/{outcome.polarity}", f"{CSR}/kind/{outcome.kind}"):
-                items[metric][outcome.role].append(followed)
-    for (role, polarity, _, _), turns in sessions.items():
-        held = [_held(turns[turn]) for turn in sorted(turns)]
-        for whole in held:
+        responses[outcome.role, outcome.dialogue][outcome.turn].append(outcome)
+
+    def count(metric: str, role: str, value: float, parts: Iterable[str]) -> None:
+        for name in (metric, *(f"{metric}/{part}" for part in parts)):
+            items[name][role].append(value)
+
+    for (role, _), turns in responses.items():
+        held = []
+        for turn in sorted(turns):
+            this_turn = (f"turn/{turn}",) if by_turn else ()
+            for outcome in turns[turn]:
+                if outcome.satisfied is not None:
+                    count(CSR, role, outcome.satisfied, outcome.parts.csr + this_turn)
+            whole = _is_whole(turns[turn])
+            held.append(whole)
             if whole is not None:
-                items[ISR][role].append(whole)
-                items[f"{ISR}/{polarity}"][role].append(whole)
+                count(ISR, role, whole, turns[turn][0].parts.isr + this_turn)
         if None not in held:
             leading = next((place for place, whole in enumerate(held) if not whole), len(held))
-            items[SSR][role].append(leading / len(held))
-            items[f"{SSR}/{polarity}"][role].append(leading / len(held))
+            count(SSR, role, leading / len(held), turns[min(turns)][0].parts.ssr)
+            for place, turn in enumerate(sorted(turns) if by_turn else ()):
+                items[f"{SSR}/turn/{turn}"][role].append(leading > place)
     return {
         metric: {role: Total(sum(values), len(values)) for role, values in sorted(roles.items())}
         for metric, roles in sorted(items.items())
     }
 
 
-def _held(verdicts: Sequence[str]) -> bool | None:
+def _is_whole(outcomes: Sequence[Outcome]) -> bool | None:
     """Whether all constraints of a response are followed; None where that is not known."""
-    if "violated" in verdicts:
+    holds = {outcome.holds for outcome in outcomes}
+    if False in holds:
         return False
-    return None if set(verdicts) - {"followed"} else True
+    return None if None in holds else True
 
 
 class Bootstrap:

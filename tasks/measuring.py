@@ -9,10 +9,10 @@ from pydantic import Field
 from models.base import Strict
 from models.evaluation import HELD_OUT, Difference
 from models.records import Metric, PartRef
-from storage.outcomes import read_outcomes
+from storage.outcomes import Row, read_outcomes
 from storage.parts import PartStore
 from tasks.batch import Batch, stage_task
-from tasks.measures import Bootstrap, Outcome, Tally, mean, tally
+from tasks.measures import Bootstrap, Outcome, Parts, Tally, mean, tally
 
 
 class Plan(Strict):
@@ -51,9 +51,21 @@ def tally_models(
     """The totals of each model, by its label."""
     left_out = set(without)
     return {
-        label: tally(map(Outcome._make, read_outcomes(store, parts, without=left_out)))
+        label: tally(map(as_outcome, read_outcomes(store, parts, without=left_out)))
         for label, parts in judgments.items()
     }
+
+
+def as_outcome(row: Row) -> Outcome:
+    """A verdict on a held-out dialogue, as it is counted.
+
+    Roles are drawn: both polarities, all turns and all samples of a role stay together. Each sample number is a
+    dialogue of its own. A verdict that is neither followed nor violated is nobody's success or failure.
+    """
+    role, polarity, dialogue, sample, turn, kind, verdict = row
+    followed = verdict == "followed" if verdict in ("followed", "violated") else None
+    parts = Parts((polarity, f"kind/{kind}"), (polarity,), (polarity,))
+    return Outcome(role, (dialogue, polarity, sample), turn, followed, followed, parts)
 
 
 def bootstrap_over(tallies: Mapping[str, Tally], *, seed: int, resamples: int) -> Bootstrap:

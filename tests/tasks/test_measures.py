@@ -1,17 +1,14 @@
-"""CSR, ISR and SSR by hand, on SysBench's own verdicts, and what their intervals promise."""
+"""CSR, ISR and SSR by hand, and what their intervals promise."""
 
 from __future__ import annotations
 
 import random
 import statistics
-from pathlib import Path
 
-import duckdb
 import pytest
 
 from tasks.measures import Bootstrap, Outcome, Total, mean, tally
-
-SYSBENCH = Path(__file__).resolve().parents[3] / "shared/data/sysbench/dev100_tidy.parquet"
+from tasks.measuring import as_outcome
 
 
 def session(
@@ -20,7 +17,7 @@ def session(
     """A dialogue: a string of verdicts a turn, f(ollowed), v(iolated), u(nscored), n(ot applicable)."""
     names = {"f": "followed", "v": "violated", "u": "unscored", "n": "not_applicable"}
     return [
-        Outcome(role, polarity, f"{role}-{polarity}", sample, turn, kind, names[letter])
+        as_outcome((role, polarity, f"{role}-{polarity}", sample, turn, kind, names[letter]))
         for turn, verdicts in enumerate(turns, start=1)
         for letter in verdicts
     ]
@@ -103,19 +100,3 @@ def test_one_role_has_no_interval() -> None:
 def test_where_all_roles_agree_nothing_is_known_of_others() -> None:
     never = {role: Total(0.0, 4) for role in "abcd"}
     assert Bootstrap(never, resamples=100, seed=0).measure(never) == (0.0, None, None, 16)
-
-
-def test_sysbench_itself() -> None:
-    """The published way of counting, on GPT-4o's verdicts on GPT-4o's answers."""
-    if not SYSBENCH.exists():
-        pytest.skip("SysBench is not there")
-    rows = duckdb.execute(
-        "select system_id::varchar, 'original', system_id::varchar, 0, turn, criterion_type, "
-        "case when satisfied then 'followed' when not_failed then 'unscored' else 'violated' end "
-        "from read_parquet($file) where model = 'gpt4o' and history_kind = 'gt'",
-        {"file": str(SYSBENCH)},
-    ).fetchall()
-    found = values(list(map(Outcome._make, rows)))
-    assert 100 * found["csr"][0] == pytest.approx(89.51, abs=0.2)
-    assert 100 * found["isr"][0] == pytest.approx(80.4, abs=0.2)
-    assert 100 * found["ssr"][0] == pytest.approx(58.2, abs=0.5)

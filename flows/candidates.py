@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.trained import finished_trainings, read_trained, serve_trained
 from models.errors import FactoryError, SettingsError
-from models.evaluation import BASE, EvaluationSettings
+from models.evaluation import BASE
 from models.settings import Endpoint, FactorySettings
 from storage.roots import machine_dir
 
@@ -33,26 +34,33 @@ class Candidate:
         )
 
 
-def find_candidates(settings: EvaluationSettings, factory: FactorySettings) -> tuple[list[Candidate], dict[str, str]]:
+def find_candidates(
+    models: Sequence[str], run: str | None, factory: FactorySettings
+) -> tuple[list[Candidate], dict[str, str]]:
     """The models to measure, and why some training runs are none (only where nobody asked for them by name).
+
+    Args:
+        models: ``base``, names of training runs, LABEL=endpoint:NAME; none: base and the run's finished training runs.
+        run: The factory run that trained models must have learned from; None: any, and none unless it is named.
+        factory: Settings whose policy is the base model.
 
     Raises:
         SettingsError: A model that nobody knows: no such training run, an unfinished one, no such endpoint.
         AdapterError: An adapter that the endpoint of the base model cannot serve.
     """
     base = Candidate(BASE, factory.roles.policy.endpoint, factory.endpoints[factory.roles.policy.endpoint])
-    if settings.models:
-        return [_find(model, settings, factory, base) for model in settings.models], {}
+    if models or run is None:
+        return [_find(model, run, factory, base) for model in models or [BASE]], {}
     found, left_out = [base], {}
-    for name in finished_trainings(machine_dir(factory.data), settings.run):
+    for name in finished_trainings(machine_dir(factory.data), run):
         try:
-            found.append(_trained_candidate(name, settings, factory, base))
+            found.append(_trained_candidate(name, run, factory, base))
         except FactoryError as error:
             left_out[name] = f"{error.what} {error.next_step}"
     return found, left_out
 
 
-def _find(model: str, settings: EvaluationSettings, factory: FactorySettings, base: Candidate) -> Candidate:
+def _find(model: str, run: str | None, factory: FactorySettings, base: Candidate) -> Candidate:
     label, assigned, source = model.partition("=")
     if not _LABEL.fullmatch(label):
         raise SettingsError(
@@ -61,7 +69,7 @@ def _find(model: str, settings: EvaluationSettings, factory: FactorySettings, ba
             next_step="Write base, the name of a training run, or LABEL=endpoint:NAME.",
         )
     if not assigned:
-        return base if label == BASE else _trained_candidate(label, settings, factory, base)
+        return base if label == BASE else _trained_candidate(label, run, factory, base)
     kind, _, name = source.partition(":")
     if kind != "endpoint" or name not in factory.endpoints:
         known = ", ".join(sorted(factory.endpoints))
@@ -74,12 +82,12 @@ def _find(model: str, settings: EvaluationSettings, factory: FactorySettings, ba
     return Candidate(label, name, factory.endpoints[name])
 
 
-def _trained_candidate(name: str, settings: EvaluationSettings, factory: FactorySettings, base: Candidate) -> Candidate:
+def _trained_candidate(name: str, run: str | None, factory: FactorySettings, base: Candidate) -> Candidate:
     here = machine_dir(factory.data)
-    record = read_trained(here, name, settings.run)
-    if record.run != settings.run:
+    record = read_trained(here, name, run)
+    if run is not None and record.run != run:
         raise SettingsError(
-            f"The training run {name!r} learned from run {record.run!r}, not from {settings.run!r}: what it has seen "
+            f"The training run {name!r} learned from run {record.run!r}, not from {run!r}: what it has seen "
             "would not be held out.",
             safe="Nothing was started.",
             next_step=f"Type: rpo evaluate --run {record.run} --model {name}",

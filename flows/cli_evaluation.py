@@ -6,25 +6,29 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flows.environment import prepare_environment
 from flows.stopping import stoppable
+from models.benchmarks import BenchmarkName
 from models.errors import SettingsError
-from models.evaluation import EvaluationSettings
+from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.loading import SETTINGS_FILE, load_settings
 from models.settings import Endpoint
 
 Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
+Given = TypeVar("Given", bound=BaseModel)
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def evaluate(
     *,
-    run: Annotated[str, Parameter(help="The factory run that the models were trained on.")] = "demo",
+    run: Annotated[
+        str | None, Parameter(help="The factory run that the models were trained on; without: demo.")
+    ] = None,
     model: Annotated[
         list[str] | None,
         Parameter(
@@ -40,19 +44,46 @@ def evaluate(
         Path | None, Parameter(help="File of roles to hold out; without: the run's own, beyond those it used.")
     ] = None,
     seed: Annotated[int | None, Parameter(help="Seed of the held-out draws; without: the run's plus one.")] = None,
-    name: Annotated[str | None, Parameter(help="Name of the evaluation; without: RUN_eval.")] = None,
+    name: Annotated[
+        str | None, Parameter(help="Name of the evaluation; without: RUN_eval, with --benchmark RUN_ifeval or ifeval.")
+    ] = None,
     config: Annotated[
         Path | None, Parameter(help="Settings file with further endpoints; without it factory.toml, if it is there.")
     ] = None,
     data: Data = "data",
+    benchmark: Annotated[
+        BenchmarkName | None, Parameter(help="Measure on a public benchmark instead of held-out dialogues.")
+    ] = None,
+    file: Annotated[
+        Path | None, Parameter(help="With --benchmark: its data, as published; ifeval's prompts are here already.")
+    ] = None,
+    limit: Annotated[int | None, Parameter(help="With --benchmark: only the first so many dialogues.")] = None,
+    history: Annotated[
+        Literal["own", "gt"],
+        Parameter(help="With --benchmark: dialogues go on from the model's own answers, or from those that it gives."),
+    ] = "own",
+    temperature: Annotated[float, Parameter(help="With --benchmark: sampling temperature.")] = 0.0,
+    max_tokens: Annotated[int, Parameter(help="With --benchmark: tokens of an answer at most.")] = 1024,
     as_json: Json = False,
 ) -> None:
-    """Measure base and trained models on held-out dialogues: roles, constraint texts and queries training has not seen.
+    """Measure models: on held-out dialogues (roles, constraint texts and queries training has not seen) or a benchmark.
 
-    Again with more models or after a new training, it makes only what is missing.
+    Again with more models or after a new training, it makes only what is missing. On a benchmark, base is the policy
+    of --run, or without it that of the settings file, or the embedded model.
     """
+    if benchmark is not None:
+        chosen = _benchmark_settings(
+            config,
+            {
+                "benchmark": benchmark, "file": str(file) if file else None, "run": run, "data": data,
+                "models": model or [], "name": name, "limit": limit, "history": history, "temperature": temperature,
+                "max_tokens": max_tokens, "seed": seed or 0,
+            },
+        )  # fmt: skip
+        _run_benchmark(chosen, as_json)
+        return
     given = {
-        "run": run, "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
+        "run": run or "demo", "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
         "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
     }  # fmt: skip
     settings = _validate(given)
@@ -102,6 +133,31 @@ def compare(
         show_differences(differences, kinds=True)
 
 
+def _benchmark_settings(config: Path | None, given: Mapping[str, object]) -> BenchmarkSettings:
+    """What is given, with the endpoints, the policy and the judge of a settings file or of the environment."""
+    values = dict(given)
+    if config is not None or Path(SETTINGS_FILE).is_file():
+        settings = load_settings(config, environ=os.environ)
+        values |= {"endpoints": settings.endpoints, "judge": settings.roles.judge}
+        if given["run"] is None:
+            values["policy"] = settings.roles.policy.endpoint
+    return _validated(BenchmarkSettings, values)
+
+
+def _run_benchmark(settings: BenchmarkSettings, as_json: bool) -> None:
+    prepare_environment(quiet=True)
+    from flows.benchmark import evaluate_benchmark
+    from flows.terminal import show_progress
+    from flows.terminal_benchmark import show_benchmark
+
+    with stoppable(), show_progress():
+        summary = evaluate_benchmark(settings)
+    if as_json:
+        print(summary.model_dump_json())
+    else:
+        show_benchmark(summary)
+
+
 def _endpoints(config: Path | None) -> dict[str, Endpoint]:
     """Endpoints that a settings file or the environment names; those of the run are known without."""
     if config is None and not Path(SETTINGS_FILE).is_file():
@@ -111,8 +167,12 @@ def _endpoints(config: Path | None) -> dict[str, Endpoint]:
 
 
 def _validate(given: Mapping[str, object]) -> EvaluationSettings:
+    return _validated(EvaluationSettings, given)
+
+
+def _validated(model: type[Given], given: Mapping[str, object]) -> Given:
     try:
-        return EvaluationSettings.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         raise SettingsError(

@@ -36,7 +36,7 @@ def evaluate(settings: EvaluationSettings) -> EvaluationSummary:
     earlier = earlier_models(settings)
     trained = load_trained(settings)
     held_out = held_out_settings(settings, trained)
-    candidates, left_out = find_candidates(settings, held_out)
+    candidates, left_out = find_candidates(settings.models, settings.run, held_out)
     with open_run(held_out, evaluates=settings.run) as run:
         roles, personas = hold_out_roles(run, settings, trained), read_personas(run)
         systems, users = draw_held_out(run, roles, trained), expand_users(run, personas)
@@ -71,11 +71,11 @@ def load_trained(settings: EvaluationSettings) -> Manifest:
     """
     root = data_root(settings.data)
     manifest = load(root, settings.run)
-    if manifest.evaluates is not None:
+    if manifest.is_evaluation:
         raise SettingsError(
             f"{settings.run!r} is an evaluation, not a factory run.",
             safe="Nothing was started.",
-            next_step=f"Type: rpo evaluate --run {manifest.evaluates}",
+            next_step=f"Type: rpo evaluate --run {manifest.evaluates or 'RUN'}",
         )
     if manifest.status != "complete":
         raise SettingsError(

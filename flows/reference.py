@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from models.arrow import arrow_schema
 from models.base import Language
 from models.constraints import ALL_CHECKS
-from models.evaluation import EvaluationSettings
+from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.loading import describe_settings
 from models.records import DATASETS
 from models.settings import FactorySettings
@@ -37,6 +37,8 @@ def render_settings() -> str:
             _settings_table(TrainingSettings),
             "\n## Evaluation\n\nParameters of the flow `evaluation`; `rpo evaluate --help` shows them as options.\n\n",
             _settings_table(EvaluationSettings),
+            "\n## Evaluation on a benchmark\n\nParameters of the flow `benchmark`, of `rpo evaluate --benchmark`.\n\n",
+            _settings_table(BenchmarkSettings),
         ]
     )
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,6 +150,7 @@ def open_run(
     settings: FactorySettings,
     *,
     evaluates: str | None = None,
+    benchmark: str | None = None,
     estimates: str | None = None,
     policy: str | None = None,
     previous: str | None = None,
@@ -159,6 +160,7 @@ def open_run(
     Args:
         settings: The settings of the run.
         evaluates: The factory run whose models this one measures.
+        benchmark: The benchmark that it measures them on.
         estimates: The factory run that this one is a sample of.
         policy: The training run whose policy this round samples from.
         previous: The run that it was trained on.
@@ -175,10 +177,10 @@ def open_run(
     store.ensure_schemas()
     store.sweep()
     with using(store.place), locked_run(store.place, settings.run, _say) as require_lock:
-        _refuse_other_kind(settings, evaluates, estimates)
+        of_kind = {"evaluates": evaluates, "benchmark": benchmark, "estimates": estimates}
+        _refuse_other_kind(settings, of_kind)
         _refuse_other_policy(settings, policy)
-        manifest = _begin_manifest(settings, evaluates, estimates)
-        manifest = manifest.model_copy(update={"policy": policy, "previous": previous})
+        manifest = _begin_manifest(settings).model_copy(update={**of_kind, "policy": policy, "previous": previous})
         book = RunBook(store.place, manifest, require_lock=require_lock)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
@@ -247,22 +249,25 @@ def _require_keys(settings: FactorySettings) -> None:
             )
 
 
-def _refuse_other_kind(settings: FactorySettings, evaluates: str | None, estimates: str | None) -> None:
+def _refuse_other_kind(settings: FactorySettings, of_kind: Mapping[str, str | None]) -> None:
     """An evaluation or a sample must not take the name of a factory run, nor the other way round."""
     root = data_root(settings.data)
     if not manifest_path(root, settings.run).is_file():
         return
     there = load(root, settings.run)
-    if (there.evaluates, there.estimates) != (evaluates, estimates):
+    if there.model_dump(include=set(of_kind)) != of_kind:
         what = "a factory run"
-        if there.evaluates is not None:
+        if there.benchmark is not None:
+            what = f"an evaluation on {there.benchmark}" + (f" of run {there.evaluates!r}" if there.evaluates else "")
+        elif there.evaluates is not None:
             what = f"an evaluation of run {there.evaluates!r}"
         elif there.estimates is not None:
             what = f"a sample of run {there.estimates!r}"
+        option = "--name" if of_kind["evaluates"] or of_kind["benchmark"] else "--run"
         raise SettingsError(
             f"{settings.run!r} is the name of {what} in {settings.data}.",
             safe="Nothing was started.",
-            next_step=f"Give another name: `{'--run' if evaluates is None else '--name'} NAME`.",
+            next_step=f"Give another name: `{option} NAME`.",
         )
 
 
@@ -282,13 +287,11 @@ def _refuse_other_policy(settings: FactorySettings, policy: str | None) -> None:
         )
 
 
-def _begin_manifest(settings: FactorySettings, evaluates: str | None, estimates: str | None) -> Manifest:
+def _begin_manifest(settings: FactorySettings) -> Manifest:
     """An empty manifest; an earlier run of the name gives way, its parts stay and are found again by their keys."""
     values = settings.model_dump(mode="json")
     return Manifest(
         run=settings.run,
-        evaluates=evaluates,
-        estimates=estimates,
         settings=values,
         settings_hash=digest(values),
         started_at=datetime.now(UTC),

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from prefect.artifacts import create_markdown_artifact
 
 from flows.run import Run
-from models.evaluation import BASE, Difference, EvaluatedModel, EvaluationSettings, EvaluationSummary, HeldOut
+from models.evaluation import (
+    BASE,
+    BenchmarkSettings,
+    Difference,
+    EvaluatedModel,
+    EvaluationSettings,
+    EvaluationSummary,
+    HeldOut,
+)
 from models.markdown import table
 from models.records import Metric, PartRef
 from storage.manifests import Manifest, load, manifest_path
@@ -20,25 +28,29 @@ from tasks.measuring import Plan, bootstrap_over, compare_tallies, measure_model
 KIND = f"{CSR}/kind/"
 
 
-def earlier_models(settings: EvaluationSettings) -> list[EvaluatedModel]:
+def earlier_models(settings: EvaluationSettings | BenchmarkSettings) -> list[EvaluatedModel]:
     """The models that an earlier evaluation of this name measured."""
     root = data_root(settings.data)
     if not manifest_path(root, settings.evaluation).is_file():
         return []
     summary = load(root, settings.evaluation).summary
-    return EvaluationSummary.model_validate(summary).models if summary and "evaluation" in summary else []
+    return (
+        [EvaluatedModel.model_validate(model) for model in summary["models"]] if summary and "models" in summary else []
+    )
 
 
-def keep_models(run: Run, earlier: Sequence[EvaluatedModel], models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
-    """These models and those measured earlier on the very same turns; the base first."""
+def keep_models(
+    run: Run, earlier: Sequence[EvaluatedModel], models: Sequence[EvaluatedModel], asked: str = "turns"
+) -> list[EvaluatedModel]:
+    """These models and those measured earlier on the very same turns (of the dataset ``asked``); the base first."""
     labels = {model.label for model in models}
-    turns = set(run.book.manifest.parts_of("turns"))
+    turns = set(run.book.manifest.parts_of(asked))
     kept = [
         model
         for model in earlier
         if model.label not in labels
         and all(run.store.exists(ref) for ref in model.judgments)
-        and {run.store.upstream(ref, "turns") for ref in model.judgments} == turns
+        and {run.store.upstream(ref, asked) for ref in model.judgments} == turns
     ]
     judgments = [ref for model in kept for ref in model.judgments]
     run.register([*(run.store.upstream(ref, "responses") for ref in judgments), *judgments])

@@ -13,6 +13,8 @@ from flows.terminal import out
 from models.evaluation import Difference, EvaluationSummary
 from tasks.measures import MAIN_METRICS
 
+KINDS = "/kind/"
+
 FEW_ROLES = 20
 """Below this an interval over roles is narrower than it should be."""
 
@@ -63,11 +65,12 @@ def show_differences(differences: Sequence[Difference], *, kinds: bool) -> None:
     """A table for each model that is compared; with ``kinds`` also one by kind of constraint."""
     for model in dict.fromkeys(item.model for item in differences):
         chosen = [item for item in differences if item.model == model]
-        whole = [item for item in chosen if not item.metric.startswith(KIND)]
+        whole = [item for item in chosen if KINDS not in item.metric]
         order = [f"{metric}{part}" for metric in MAIN_METRICS for part in ("", "/original", "/reversed")]
-        _show_table(sorted(whole, key=lambda item: order.index(item.metric)))
+        # a benchmark's metrics come in its own order
+        _show_table(sorted(whole, key=lambda item: order.index(item.metric) if item.metric in order else 0))
         if kinds:
-            by_kind = [item for item in chosen if item.metric.startswith(KIND)]
+            by_kind = [item for item in chosen if KINDS in item.metric]
             _show_table(sorted(by_kind, key=lambda item: (item.value, item.metric)))
 
 
@@ -75,13 +78,16 @@ def _show_table(items: Sequence[Difference]) -> None:
     if not items:
         return
     first = items[0]
-    of_kinds = first.metric.startswith(KIND)
+    of_kinds = KINDS in first.metric
+    tested = any(item.p is not None for item in items)
     title = f"{first.model} against {first.against}{', by kind of constraint' if of_kinds else ''}"
     table = Table(box=box.SIMPLE_HEAD, title=escape(title), title_justify="left", title_style="bold")
     table.add_column("kind" if of_kinds else "metric")
     for name in (first.against, first.model, "difference"):
         table.add_column(escape(name), justify="right")
     table.add_column("95 % interval", no_wrap=True)
+    if tested:
+        table.add_column("p", justify="right")
     table.add_column("n", justify="right")
     for item in items:
         table.add_row(
@@ -90,8 +96,14 @@ def _show_table(items: Sequence[Difference]) -> None:
             f"{item.after:.3f}",
             f"{item.value:+.3f}",
             escape(format_interval(item.low, item.high)) + (" *" if item.is_clear else ""),
+            *([format_p(item.p)] if tested else []),
             str(item.n),
         )
     out.print(table)
     if any(item.is_clear for item in items):
         out.print("* the interval leaves out zero" + (" (one in twenty does by chance)" if of_kinds else ""))
+
+
+def format_p(p: float | None) -> str:
+    """A p-value as people write it."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

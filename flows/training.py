@@ -94,10 +94,10 @@ def open_training(settings: TrainingSettings) -> Iterator[Training]:
     require_extra()
     find_preset(settings.preset)
     manifest = load(data_root(settings.data), settings.run)
-    if manifest.evaluates is not None:
+    if manifest.is_evaluation:
         raise SettingsError(
             f"{settings.run!r} is an evaluation: it has no pairs.",
-            next_step=f"Type: rpo train --run {manifest.evaluates}",
+            next_step=f"Type: rpo train --run {manifest.evaluates or 'RUN'}",
         )
     folder = machine_dir(settings.data).resolve() / TRAINING_FOLDER / settings.training_name
     lock = folder.with_name(f"{folder.name}.lock")

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 Language = Literal["en", "zh"]
 
+Verdict = Literal["followed", "violated", "not_applicable", "unscored"]
+"""Whether a response follows a constraint; unscored: nobody could say, and a reason stands beside it."""
+
 
 class Strict(BaseModel):
     """A frozen pydantic model that refuses unknown keys."""

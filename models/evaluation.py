@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from models.base import Strict
+from models.benchmarks import BenchmarkName
 from models.records import Metric, PartRef
-from models.settings import Endpoint
+from models.settings import Endpoint, Role
 
 BASE = "base"
 """Label of the policy as it was before training."""
@@ -15,7 +18,20 @@ HELD_OUT = "heldout"
 """Name of this benchmark in the table ``metrics``."""
 
 
-class EvaluationSettings(Strict):
+class Models(Strict):
+    """Settings that name models, each once."""
+
+    @field_validator("models", check_fields=False)
+    @classmethod
+    def _each_once(cls, models: list[str]) -> list[str]:
+        labels = [model.partition("=")[0] for model in models]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise ValueError(f"{min(twice)} is named twice")
+        return models
+
+
+class EvaluationSettings(Models):
     """Measure the base model and trained models on dialogues that training has not seen."""
 
     run: str = Field(default="demo", description="The factory run that the models were trained on.")
@@ -42,19 +58,59 @@ class EvaluationSettings(Strict):
         default={}, description="Endpoints beside those of the run; one of the same name replaces it."
     )
 
-    @field_validator("models")
-    @classmethod
-    def _each_once(cls, models: list[str]) -> list[str]:
-        labels = [model.partition("=")[0] for model in models]
-        twice = {label for label in labels if labels.count(label) > 1}
-        if twice:
-            raise ValueError(f"{min(twice)} is named twice")
-        return models
-
     @property
     def evaluation(self) -> str:
         """The name of the evaluation."""
         return self.name or f"{self.run[:43]}_eval"
+
+
+class BenchmarkSettings(Models):
+    """Measure models on a public benchmark."""
+
+    benchmark: BenchmarkName = Field(description="The benchmark.")
+    file: str | None = Field(
+        default=None,
+        description="Its data in the published layout; empty: the prompts of ifeval, which the factory has.",
+    )
+    run: str | None = Field(
+        default=None, description="A factory run: base is its policy. Empty: base is the policy of the settings."
+    )
+    data: str = Field(default="data", description="Folder of the data, or s3://bucket/prefix.")
+    models: list[str] = Field(
+        default=[],
+        description="What to measure: `base`, the name of a training run, or LABEL=endpoint:NAME for a model that "
+        "you serve yourself. Empty: base, and every finished training run of the factory run where one is given.",
+    )
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_]{0,47}$",
+        description="Name of the evaluation, a schema of the catalog; empty: RUN_ifeval, or ifeval without a run.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the first so many dialogues; empty: all.")
+    history: Literal["own", "gt"] = Field(
+        default="own",
+        description="What continues a dialogue: the model's own answers, or those that the benchmark gives (sysbench).",
+    )
+    temperature: float = Field(default=0.0, ge=0, le=2, description="Sampling temperature.")
+    max_tokens: int = Field(default=1024, ge=1, description="Tokens of an answer at most.")
+    batch_size: int = Field(default=50, ge=1, le=5000, description="Dialogues of a part.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sampling and of the bootstrap.")
+    resamples: int = Field(default=2000, ge=100, description="Draws of the bootstrap behind an interval.")
+    endpoints: dict[str, Endpoint] = Field(
+        default={}, description="Endpoints beside those of the run; one of the same name replaces it."
+    )
+    policy: str | None = Field(
+        default=None, description="The endpoint of base; empty: that of the run's policy, or the embedded model."
+    )
+    judge: Role | None = Field(
+        default=None, description="Who judges where code cannot (sysbench); empty: the run's judge."
+    )
+
+    @property
+    def evaluation(self) -> str:
+        """The name of the evaluation."""
+        short = self.benchmark.replace("-", "_")
+        return self.name or (f"{self.run[:38]}_{short}" if self.run else short)
 
 
 class HeldOut(Strict):
@@ -92,6 +148,9 @@ class Difference(Strict):
     low: float | None = Field(description="Lower end of the 95 % interval; empty: too few roles to tell.")
     high: float | None = Field(description="Upper end of the 95 % interval.")
     n: int = Field(description="Number of items behind it.")
+    p: float | None = Field(
+        default=None, description="p-value of the paired test; empty: not tested, or the two do not differ anywhere."
+    )
 
     @property
     def is_clear(self) -> bool:
@@ -118,3 +177,34 @@ class EvaluationSummary(Strict):
     def metric(self, label: str, metric: str) -> Metric:
         """One number of one model."""
         return next(item for item in self.metrics if (item.model, item.metric) == (label, metric))
+
+
+class RefusedRow(Strict):
+    """A row of a file that is not taken."""
+
+    line: int = Field(description="Line of the file on which it begins, from 1; in Parquet the row.")
+    reason: str = Field(description="One word, to count by.")
+    what: str = Field(description="Why, in words.")
+
+
+class BenchmarkSummary(Strict):
+    """What an evaluation on a benchmark came to."""
+
+    evaluation: str = Field(description="Name of the evaluation.")
+    benchmark: BenchmarkName = Field(description="The benchmark.")
+    run: str | None = Field(description="The factory run; empty: none.")
+    history: Literal["own", "gt"]
+    seed: int = Field(description="Seed of the bootstrap.")
+    resamples: int = Field(description="Draws of the bootstrap.")
+    dialogues: int = Field(description="Dialogues that were asked.")
+    turns: int = Field(description="Turns of them.")
+    refused: list[RefusedRow] = Field(description="Rows of the file that were not taken.")
+    models: list[EvaluatedModel] = Field(description="`judgments` are the parts with their scores.")
+    unanswered: dict[str, int] = Field(description="Turns of a model whose call failed for good, or was not reached.")
+    undecided: dict[str, int] = Field(description="Verdicts of a model that are neither followed nor violated.")
+    metrics: list[Metric]
+    differences: list[Difference] = Field(description="Of every model and the first one.")
+    left_out: dict[str, str] = Field(description="Training runs that were not measured, and why.")
+    calls_made: int
+    calls_cached: int
+    seconds: float

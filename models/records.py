@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 
 from models.arrow import StoredAsJson
 from models.base import Language, Strict
+from models.base import Verdict as Verdict
+from models.benchmarks import BenchmarkTurn, Score
 from models.constraints import Check, Trigger
 
-Verdict = Literal["followed", "violated", "not_applicable", "unscored"]
 Origin = Literal["sampled", "refined"]
 
 # the bit mask of a verdict vector is one unsigned 64-bit integer
@@ -275,16 +276,23 @@ class Exclusion(Strict):
 class Metric(Strict):
     """One measured number of a model on a benchmark."""
 
-    run: str = Field(description="The factory run.")
+    run: str = Field(description="The factory run; of a benchmark without one, the evaluation.")
     model: str = Field(description="The model that was measured: base, the name of a training run, or a given label.")
-    benchmark: str = Field(description="What it was measured on: heldout.")
+    benchmark: str = Field(description="What it was measured on: heldout, ifeval, multi-if, sysbench.")
     metric: str = Field(
-        description="csr, isr or ssr; these with /original or /reversed, by polarity; csr/kind/KIND, by constraint."
+        description="csr, isr or ssr; these with /original or /reversed, by polarity; csr/kind/KIND, by constraint. "
+        "Of ifeval and multi-if: prompt_strict, instruction_strict, prompt_loose, instruction_loose, average."
     )
     value: float = Field(description="The value.")
-    low: float | None = Field(description="Lower end of the 95 % interval over roles; null: too few to tell.")
+    low: float | None = Field(
+        description="Lower end of the 95 % interval over roles, or over a benchmark's dialogues; null: too few to tell."
+    )
     high: float | None = Field(description="Upper end of the 95 % interval.")
-    n: int = Field(ge=0, description="Number of constraints (csr), responses (isr) or dialogues (ssr) behind it.")
+    n: int = Field(
+        ge=0,
+        description="Number of constraints (csr, instruction_strict, ...), responses (isr, prompt_strict, ...) or "
+        "dialogues (ssr) behind it.",
+    )
 
 
 DATASETS: dict[str, type[BaseModel]] = {
@@ -303,6 +311,8 @@ DATASETS: dict[str, type[BaseModel]] = {
     "llm_calls": LlmCall,
     "failures": CallFailure,
     "metrics": Metric,
+    "benchmark_turns": BenchmarkTurn,
+    "scores": Score,
 }
 """Every dataset by its name: the Parquet folder, the SQL view and the word in the docs are this one."""
 

@@ -326,7 +326,8 @@ def _delete_and(path: Path, users: Iterable[Manifest]) -> str:
 def _again(users: Iterable[Manifest]) -> str:
     """The commands that make missing parts of some runs anew."""
     commands = dict.fromkeys(
-        f"`rpo evaluate --run {manifest.evaluates} --name {manifest.run}`" if manifest.evaluates is not None
+        f"`rpo evaluate --benchmark {manifest.benchmark} --name {manifest.run}`" if manifest.benchmark is not None
+        else f"`rpo evaluate --run {manifest.evaluates} --name {manifest.run}`" if manifest.evaluates is not None
         else f"`rpo run --run {manifest.estimates} --dry-run`" if manifest.estimates is not None
         else f"`rpo run --run {manifest.run}`" + (f" with `--policy {manifest.policy}`" if manifest.policy else "")
         for manifest in users

@@ -27,6 +27,9 @@ class Manifest(Strict):
     evaluates: str | None = Field(
         default=None, description="The run whose models this one measures; null: a factory run."
     )
+    benchmark: str | None = Field(
+        default=None, description="The benchmark that this one measures models on; null: none."
+    )
     estimates: str | None = Field(
         default=None, description="The run that this one is a sample of (`rpo run --dry-run`); null: of none."
     )
@@ -56,7 +59,12 @@ class Manifest(Strict):
     @property
     def is_factory_run(self) -> bool:
         """Whether it is a whole run of the factory: neither an evaluation nor a sample."""
-        return self.evaluates is None and self.estimates is None
+        return not self.is_evaluation and self.estimates is None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it measures models."""
+        return self.evaluates is not None or self.benchmark is not None
 
     def parts_of(self, dataset: str) -> list[PartRef]:
         """The run's parts of one dataset, in the order they were added."""

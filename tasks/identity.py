@@ -143,6 +143,12 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     },
     "reverse_systems": lambda s: {},
     "measure_models": lambda s: {},
+    # a benchmark: its turns are hashed by the caller, what code decides depends on nothing else
+    "read_benchmark": lambda s: {},
+    "answer_benchmark": lambda s: {"seed": s.seed, "policy": role_identity(s, "policy")},
+    "score_ifeval": lambda s: {},
+    "score_multi_if": lambda s: {},
+    "measure_benchmark": lambda s: {},
 }
 
 

@@ -1,11 +1,14 @@
 """How well constraints are followed: SysBench's CSR, ISR and SSR, with bootstrap intervals over roles.
 
+A benchmark's dialogues stand where roles stand here: what is drawn from is what is independent.
+
 Plain Python on purpose: ``rpo compare`` needs no scientific package, and thousands of resamples of hundreds of roles
 take seconds.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections import Counter, defaultdict
@@ -54,6 +57,9 @@ class Total(NamedTuple):
     sum: float
     n: int
 
+
+Totals = Mapping[str, Total]
+"""A role's total, by role."""
 
 Tally = dict[str, dict[str, Total]]
 """Metric, then role, then its total."""
@@ -126,26 +132,43 @@ class Bootstrap:
     """
 
     def __init__(self, roles: Iterable[str], *, resamples: int, seed: int) -> None:
-        self.roles = sorted(set(roles))
+        self.roles, self.resamples, self.seed = sorted(set(roles)), resamples, seed
         rng = random.Random(seed)  # noqa: S311  (draws, not secrets)
         places = range(len(self.roles))
         self._weights = []
         for _ in range(resamples):
             counts = Counter(rng.choices(places, k=len(places)))
             self._weights.append([counts[place] for place in places])
+        self._drawn: dict[int, tuple[Totals, list[float | None]]] = {}
 
-    def measure(self, totals: Mapping[str, Total]) -> Estimate:
-        """The mean over items, with its interval."""
-        return Estimate(mean(totals), *_interval(self._means(totals)), _count(totals))
+    def measure(self, *totals: Totals) -> Estimate:
+        """The mean over items, with its interval; of several totals the mean of their means."""
+        return Estimate(mean(*totals), *_interval(self._average(totals)), _count(*totals))
 
-    def compare(self, before: Mapping[str, Total], after: Mapping[str, Total]) -> Estimate:
+    def compare(self, before: Totals, after: Totals) -> Estimate:
         """How much larger the second mean is, with the interval of the paired difference."""
-        pairs = zip(self._means(before), self._means(after), strict=False)
-        drawn = [late - early for early, late in pairs if early is not None and late is not None]
-        return Estimate(mean(after) - mean(before), *_interval(drawn), min(_count(before), _count(after)))
+        return self.compare_averages([before], [after])
 
-    def _means(self, totals: Mapping[str, Total]) -> list[float | None]:
+    def compare_averages(self, before: Sequence[Totals], after: Sequence[Totals]) -> Estimate:
+        """As ``compare``, of the means of several means."""
+        pairs = zip(self._average(before), self._average(after), strict=False)
+        drawn = [late - early for early, late in pairs if early is not None and late is not None]
+        return Estimate(mean(*after) - mean(*before), *_interval(drawn), min(_count(*before), _count(*after)))
+
+    def _average(self, parts: Sequence[Totals]) -> list[float | None]:
+        """The mean of the means of each resample."""
+        drawn = zip(*(self._means(totals) for totals in parts), strict=False)
+        return [sum(known) / len(means) if len(known := [m for m in means if m is not None]) == len(means) else None
+                for means in drawn]  # fmt: skip
+
+    def _means(self, totals: Totals) -> list[float | None]:
         """The mean of each resample; None where none of these roles was drawn; empty where there are fewer than two."""
+        if id(totals) not in self._drawn:
+            # kept with its totals, so that the id stays theirs: averages ask for the same means again
+            self._drawn[id(totals)] = (totals, self._draw(totals))
+        return self._drawn[id(totals)][1]
+
+    def _draw(self, totals: Totals) -> list[float | None]:
         places = [place for place, role in enumerate(self.roles) if role in totals]
         if len(places) < 2:
             return []
@@ -164,10 +187,54 @@ def _interval(drawn: Iterable[float | None]) -> tuple[float | None, float | None
     return cuts[0], cuts[-1]
 
 
-def mean(totals: Mapping[str, Total]) -> float:
-    """The mean over the items of all roles."""
-    return sum(total.sum for total in totals.values()) / _count(totals)
+def mean(*totals: Totals) -> float:
+    """The mean over the items of all roles; of several totals the mean of their means."""
+    return sum(sum(total.sum for total in part.values()) / _count(part) for part in totals) / len(totals)
 
 
-def _count(totals: Mapping[str, Total]) -> int:
-    return sum(total.n for total in totals.values())
+def _count(*totals: Totals) -> int:
+    """The items; of several totals, which count different items, the roles."""
+    if len(totals) > 1:
+        return len({role for part in totals for role in part})
+    return sum(total.n for total in totals[0].values())
+
+
+def paired_test(before: Sequence[Totals], after: Sequence[Totals], *, resamples: int, seed: int) -> float | None:
+    """How often two models that do not differ would differ so much: the p-value of a paired test, two-sided.
+
+    Which of a role's two results is whose is swapped, role by role (approximate randomization: Noreen 1989,
+    "Computer-Intensive Methods for Testing Hypotheses"; p with the one added of Phipson and Smyth 2010). Where the
+    roles that differ do so by the same amount, as prompts do that are followed or not, all swaps are counted instead
+    of drawn: that is McNemar's exact test (1947).
+
+    Args:
+        before: The totals of one model; several are averaged.
+        after: Those of the other.
+        resamples: Swaps to draw.
+        seed: Decides them.
+
+    Returns:
+        None: the two models do not differ at any role.
+    """
+    shares: dict[str, float] = defaultdict(float)
+    for early, late in zip(before, after, strict=True):
+        for sign, totals in ((-1, early), (1, late)):
+            for role, total in totals.items():
+                shares[role] += sign * total.sum / _count(totals) / len(before)
+    gaps = [gap for gap in shares.values() if abs(gap) > _SAME]
+    if not gaps:
+        return None
+    if max(map(abs, gaps)) - min(map(abs, gaps)) < _SAME:
+        rarer = min(sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps))
+        return min(1.0, 2 * sum(math.comb(len(gaps), wins) for wins in range(rarer + 1)) / float(2 ** len(gaps)))
+    rng, observed = random.Random(seed), abs(sum(gaps)) - _SAME  # noqa: S311  (draws, not secrets)
+    extreme = 0
+    for _ in range(resamples):
+        signs = rng.getrandbits(len(gaps))
+        swapped = sum(gap for place, gap in enumerate(gaps) if signs >> place & 1)
+        extreme += abs(sum(gaps) - 2 * swapped) >= observed
+    return (extreme + 1) / (resamples + 1)
+
+
+_SAME = 1e-12
+"""Shares that differ by less are the same but for rounding."""

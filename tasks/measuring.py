@@ -12,7 +12,10 @@ from models.records import Metric, PartRef
 from storage.outcomes import Row, read_outcomes
 from storage.parts import PartStore
 from tasks.batch import Batch, stage_task
-from tasks.measures import Bootstrap, Outcome, Parts, Tally, mean, tally
+from tasks.measures import Bootstrap, Outcome, Parts, Tally, Totals, mean, paired_test, tally
+
+Metrics = Mapping[str, Sequence[Totals]]
+"""Each metric by what is averaged for it: its totals alone, or for an average those of several metrics."""
 
 
 class Plan(Strict):
@@ -74,19 +77,27 @@ def bootstrap_over(tallies: Mapping[str, Tally], *, seed: int, resamples: int) -
     return Bootstrap(roles, resamples=resamples, seed=seed)
 
 
-def compare_tallies(tallies: Mapping[str, Tally], bootstrap: Bootstrap) -> list[Difference]:
-    """Every model against the first one, a difference a metric that both have."""
-    (against, before), *others = tallies.items()
+def compare_tallies(tallies: Mapping[str, Tally], bootstrap: Bootstrap, *, tested: bool = False) -> list[Difference]:
+    """Every model against the first one, a difference a metric that both have; with a paired test where wanted."""
+    metrics = {label: {metric: [part] for metric, part in totals.items()} for label, totals in tallies.items()}
+    return compare_metrics(metrics, bootstrap, tested=tested)
+
+
+def compare_metrics(models: Mapping[str, Metrics], bootstrap: Bootstrap, *, tested: bool) -> list[Difference]:
+    """As ``compare_tallies``, of metrics that may be averages."""
+    (against, first), *others = models.items()
     return [
         Difference(
             model=label,
             against=against,
             metric=metric,
-            before=mean(before[metric]),
-            after=mean(totals[metric]),
-            **bootstrap.compare(before[metric], totals[metric])._asdict(),
+            before=mean(*first[metric]),
+            after=mean(*parts),
+            **bootstrap.compare_averages(first[metric], parts)._asdict(),
+            p=paired_test(first[metric], parts, resamples=bootstrap.resamples, seed=bootstrap.seed) if tested else None,
         )
-        for label, totals in others
-        for metric in totals
-        if metric in before
+        for label, metrics in others
+        for metric, parts in metrics.items()
+        # an average of other parts is another metric
+        if len(first.get(metric, [])) == len(parts)
     ]

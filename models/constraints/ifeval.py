@@ -133,12 +133,12 @@ def follows_strict(check: BaseCheck, response: str, query: str = "") -> bool:
 
 
 def follows_loose(check: BaseCheck, response: str, query: str = "") -> bool:
-    """IFEval's loose verdict: whether any of eight variants of the response follows.
+    """IFEval's loose verdict: whether any of eight variants of the response follows; an empty one follows nothing."""
+    return any(follows_strict(check, variant, query) for variant in loose_variants(response))
 
-    The variants are the response with and without its first line, its last line and its asterisks. An empty one
-    follows nothing.
-    """
+
+def loose_variants(response: str) -> list[str]:
+    """The response with and without its first line, its last line and its asterisks; each text once."""
     lines = response.split("\n")
     cut = [response, *("\n".join(kept).strip() for kept in (lines[1:], lines[:-1], lines[1:-1]))]
-    variants = dict.fromkeys([*cut, *(text.replace("*", "") for text in cut)])
-    return any(follows_strict(check, variant, query) for variant in variants)
+    return list(dict.fromkeys([*cut, *(text.replace("*", "") for text in cut)]))

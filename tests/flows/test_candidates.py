@@ -57,7 +57,7 @@ def settings(data: Path, *models: str, **changes: object) -> EvaluationSettings:
 
 def refused(data: Path, model: str, factory: FactorySettings = FACTORY) -> FactoryError:
     with pytest.raises((SettingsError, AdapterError)) as caught:
-        find_candidates(settings(data, model), factory.model_copy(update={"data": str(data)}))
+        find_candidates([model], "test", factory.model_copy(update={"data": str(data)}))
     assert caught.value.safe and caught.value.next_step
     return caught.value
 
@@ -77,7 +77,7 @@ def test_models_that_cannot_be_measured(data: Path) -> None:
     assert "known endpoints: demo, vllm" in refused(data, "mine=endpoint:nothing").what
     assert "a label has letters" in refused(data, "../../etc").what
     (data / "training/whole/final/model.safetensors").write_bytes(b"weights")
-    [whole], _ = find_candidates(settings(data, "whole"), FACTORY.model_copy(update={"data": str(data)}))
+    [whole], _ = find_candidates(["whole"], "test", FACTORY.model_copy(update={"data": str(data)}))
     assert whole.endpoint.serve is not None and whole.endpoint.serve.engine == "transformers"
     assert whole.endpoint.identity
     (data / "training/good/final/adapter_model.safetensors").write_bytes(b"weights")
@@ -89,7 +89,7 @@ def test_models_that_cannot_be_measured(data: Path) -> None:
 
 
 def test_endpoints_and_labels(data: Path) -> None:
-    found, left_out = find_candidates(settings(data, "base", "mine=endpoint:vllm"), FACTORY)
+    found, left_out = find_candidates(["base", "mine=endpoint:vllm"], "test", FACTORY)
     assert [(item.label, item.endpoint_name) for item in found] == [("base", "demo"), ("mine", "vllm")]
     assert not left_out
     policy = found[1].as_policy(FACTORY).roles.policy

@@ -15,9 +15,9 @@ from flows.candidates import Candidate, find_candidates
 from flows.factory import RUNNER
 from flows.run import Run, open_run
 from flows.scores import earlier_models, format_interval, keep_models
-from models.benchmarks import BenchmarkTurn, Score
+from models.benchmarks import BenchmarkTurn, RefusedRow, Score
 from models.errors import SeedError, SettingsError
-from models.evaluation import BenchmarkSettings, BenchmarkSummary, Difference, EvaluatedModel, RefusedRow
+from models.evaluation import BenchmarkSettings, BenchmarkSummary, Difference, EvaluatedModel
 from models.loading import validate_settings
 from models.markdown import table
 from models.records import Metric, PartRef

@@ -86,7 +86,7 @@ def evaluate(
         "run": run or "demo", "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
         "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
     }  # fmt: skip
-    settings = _validate(given)
+    settings = _validated(EvaluationSettings, given)
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds, and a wrong option need not wait for it
     from flows.evaluation import evaluate as evaluate_flow
@@ -106,27 +106,47 @@ def compare(
     second: str,
     /,
     *others: str,
-    run: Annotated[str, Parameter(help="The factory run that the models were trained on.")] = "demo",
-    name: Annotated[str | None, Parameter(help="Name of the evaluation; without: RUN_eval.")] = None,
+    run: Annotated[
+        str | None, Parameter(help="The factory run that the models were trained on; without: demo.")
+    ] = None,
+    name: Annotated[
+        str | None, Parameter(help="Name of the evaluation; without: RUN_eval, with --benchmark RUN_ifeval or ifeval.")
+    ] = None,
+    benchmark: Annotated[BenchmarkName | None, Parameter(help="Compare on a public benchmark.")] = None,
+    scored: Annotated[
+        bool, Parameter(negative="", help="FIRST, SECOND, ... are files that `rpo score ifeval --rows` has written.")
+    ] = False,
     data: Data = "data",
     as_json: Json = False,
 ) -> None:
-    """How much models differ on the held-out dialogues, with intervals, by metric and kind of constraint. No calls.
+    """How much models differ, by metric and kind, with intervals and the p-value of a paired test. No calls.
+
+    On held-out dialogues, on a benchmark that they were measured on, or in files that are scored.
 
     Args:
-        first: The model that the others are compared with, such as `base`.
+        first: The model (or file) that the others are compared with, such as `base`.
         second: A model, as `rpo evaluate` shows it.
         others: Further models.
         run: The factory run.
         name: The evaluation.
+        benchmark: The benchmark.
+        scored: Compare files.
         data: Folder of the data.
         as_json: A JSON list with an object a difference.
     """
-    from flows.comparison import compare_models
+    from flows.comparison import compare_files, compare_models
+    from flows.terminal import err
     from flows.terminal_evaluation import show_differences
 
-    settings = _validate({"run": run, "data": data, "name": name})
-    differences = compare_models(settings, [first, second, *others])
+    if scored:
+        differences, common, left_out = compare_files([Path(file) for file in (first, second, *others)])
+        if left_out:
+            err.print(f"Compared on the {common} keys that all files have; {left_out} others are left out.")
+    else:
+        on = {"benchmark": benchmark} if benchmark is not None else {}
+        model: type[BenchmarkSettings | EvaluationSettings] = BenchmarkSettings if on else EvaluationSettings
+        given = {"run": run or (None if on else "demo"), "data": data, "name": name, **on}
+        differences = compare_models(_validated(model, given), [first, second, *others])
     if as_json:
         print(json.dumps([item.model_dump() for item in differences]))
     else:
@@ -164,10 +184,6 @@ def _endpoints(config: Path | None) -> dict[str, Endpoint]:
         return {}
     settings = load_settings(config, environ=os.environ)
     return settings.endpoints if "endpoints" in settings.model_fields_set else {}
-
-
-def _validate(given: Mapping[str, object]) -> EvaluationSettings:
-    return _validated(EvaluationSettings, given)
 
 
 def _validated(model: type[Given], given: Mapping[str, object]) -> Given:

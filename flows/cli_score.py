@@ -2,10 +2,98 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from models.benchmarks import FileScore, Unusable
 
 app = App(
     name="score",
     help="Score answers that exist already, as a public benchmark does. No call is made.",
     version_flags=[],
 )
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
+Responses = Annotated[
+    Path | None,
+    Parameter(help="The responses, where FILE is the benchmark's own: `response`, and `key` and `turn`, or `prompt`."),
+]
+Rows = Annotated[
+    Path | None, Parameter(help="Parquet to write: a row an instruction, with followed_strict and followed_loose.")
+]
+CountAs = Annotated[
+    Unusable,
+    Parameter(
+        name="--unusable",
+        help="What instructions that nobody can decide count as (the letter `#`, for which the reference draws one).",
+    ),
+]
+
+
+@app.command
+def ifeval(
+    file: Path,
+    /,
+    *,
+    responses: Responses = None,
+    rows: Rows = None,
+    unusable: CountAs = "failed",
+    as_json: Json = False,
+) -> None:
+    """Strict and loose accuracy of IFEval, by prompt and by instruction.
+
+    Args:
+        file: Parquet, JSON lines or CSV, a row an instruction: key, prompt, response, instruction_id, kwargs; or
+            IFEval's own input_data.jsonl, with --responses.
+        responses: The responses.
+        rows: A Parquet file to write.
+        unusable: What instructions that nobody can decide count as.
+        as_json: One JSON document on standard output.
+    """
+    from tasks.benchmarks.answered import read_labelled, read_pairs
+    from tasks.benchmarks.file_scores import score_file
+    from tasks.benchmarks.ifeval import IFEVAL
+
+    found = read_labelled(file) if responses is None else read_pairs(IFEVAL, file, responses)
+    _show(score_file("ifeval", file, found, unusable=unusable, rows=rows), as_json)
+
+
+@app.command
+def multi_if(
+    file: Path,
+    /,
+    *files: Path,
+    responses: Responses = None,
+    rows: Rows = None,
+    unusable: CountAs = "failed",
+    as_json: Json = False,
+) -> None:
+    """Multi-IF's accuracies of each step, over all languages and in each, and their average.
+
+    Args:
+        file: CSV, Parquet or JSON lines in Multi-IF's layout; as its own code writes it after a step (`responses`,
+            `turn_index`), or without answers, with --responses.
+        files: Those of further steps.
+        responses: The responses.
+        rows: A Parquet file to write.
+        unusable: What instructions that nobody can decide count as.
+        as_json: One JSON document on standard output.
+    """
+    from tasks.benchmarks.answered import read_pairs, read_steps
+    from tasks.benchmarks.file_scores import score_file
+    from tasks.benchmarks.multi_if import MULTI_IF
+
+    found = read_steps([file, *files]) if responses is None else read_pairs(MULTI_IF, file, responses)
+    _show(score_file("multi-if", file, found, unusable=unusable, rows=rows), as_json)
+
+
+def _show(score: FileScore, as_json: bool) -> None:
+    if as_json:
+        print(score.model_dump_json())
+        return
+    # imported here: Prefect takes seconds
+    from flows.terminal_benchmark import show_file_score
+
+    show_file_score(score)

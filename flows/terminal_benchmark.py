@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -9,9 +11,11 @@ from rich.table import Table
 from flows.scores import format_interval
 from flows.terminal import out
 from flows.terminal_evaluation import show_differences
+from models.benchmarks import Accuracy, FileScore, GroupScore, RefusedRow
 from models.evaluation import BenchmarkSummary
 
 SHOWN_REFUSALS = 5
+SHOWN_KEYS = 10
 
 
 def show_benchmark(summary: BenchmarkSummary) -> None:
@@ -39,10 +43,7 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
         out.print(f"[bold]Unanswered[/]  {count} turns of {escape(label)}; the same command asks for them again")
     for label, count in summary.undecided.items():
         out.print(f"[bold]Undecided[/]  {count} verdicts on {escape(label)}; `select reason, count(*) from scores`")
-    for row in summary.refused[:SHOWN_REFUSALS]:
-        out.print(f"[bold]Refused[/]  line {row.line}: {escape(row.what)}")
-    if len(summary.refused) > SHOWN_REFUSALS:
-        out.print(f"          and {len(summary.refused) - SHOWN_REFUSALS} more rows")
+    _show_refused(len(summary.refused), summary.refused[:SHOWN_REFUSALS])
     for name, why in summary.left_out.items():
         out.print(f"[bold]Left out[/]  {escape(name)}: {escape(why)}")
     if summary.differences:
@@ -51,3 +52,60 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache  "
         f"[bold]Time[/]  {summary.seconds:.1f} s"
     )
+
+
+def show_file_score(score: FileScore) -> None:
+    """The accuracies of a file, what does not count, and the kinds of instruction."""
+    out.print(
+        f"[bold]{score.benchmark}[/] {escape(score.file)}: {score.prompts} prompts, {score.instructions} instructions"
+    )
+    groups: dict[str, GroupScore] = {"all": score}
+    for name, step in score.steps.items():
+        groups[f"step {name}"] = step
+        groups |= {f"step {name}, {language}": group for language, group in step.languages.items()}
+    out.print(_groups_table(groups, averaged=bool(score.steps)))
+    if score.steps:
+        out.print("average: mean of the four accuracies of a step; of all, mean over the steps")
+    if score.unusable.count:
+        out.print(
+            f"[bold]Undecidable[/]  {score.unusable.count} instructions, counted as {score.unusable_count_as}; keys: "
+            f"{escape(', '.join(score.unusable.keys[:SHOWN_KEYS]))}"
+        )
+    if score.not_applicable.count:
+        reasons = ", ".join(f"{kind} {count}" for kind, count in score.not_applicable.reasons.items())
+        out.print(f"[bold]Not applicable[/]  {score.not_applicable.count} instructions: {escape(reasons)}")
+    if score.unanswered:
+        out.print(f"[bold]Unanswered[/]  {score.unanswered} prompts, which count nowhere")
+    _show_refused(score.refused, score.refused_first)
+    kinds = Table(box=box.SIMPLE_HEAD)
+    kinds.add_column("kind", no_wrap=True)
+    for name in ("strict", "loose", "n"):
+        kinds.add_column(name, justify="right")
+    for kind, found in score.kinds.items():
+        kinds.add_row(escape(kind), f"{found.strict.accuracy:.1%}", f"{found.loose.accuracy:.1%}", str(found.strict.n))
+    out.print(kinds)
+
+
+def _groups_table(groups: dict[str, GroupScore], *, averaged: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for name in ("prompt strict", "instruction strict", "prompt loose", "instruction loose"):
+        table.add_column(name, justify="right")
+    if averaged:
+        table.add_column("average", justify="right")
+    for name, group in groups.items():
+        found = (group.strict.prompt, group.strict.instruction, group.loose.prompt, group.loose.instruction)
+        average = "" if group.average is None else f"{group.average:.2%}"
+        table.add_row(escape(name), *map(_cell, found), *([average] if averaged else []))
+    return table
+
+
+def _cell(accuracy: Accuracy | None) -> str:
+    return "" if accuracy is None else f"{accuracy.accuracy:.2%} ({accuracy.followed}/{accuracy.n})"
+
+
+def _show_refused(count: int, first: Sequence[RefusedRow]) -> None:
+    for row in first:
+        out.print(f"[bold]Refused[/]  line {row.line}: {escape(row.what)}")
+    if count > len(first):
+        out.print(f"          and {count - len(first)} more rows")

@@ -1,4 +1,4 @@
-"""Public benchmarks: the records of what is asked and of what is scored."""
+"""Public benchmarks: the records of what is asked and of what is scored, and what a scored file comes to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pydantic import Field
 from models.base import Strict, Verdict
 
 BenchmarkName = Literal["ifeval", "multi-if", "sysbench"]
+
+
+Unusable = Literal["failed", "left-out"]
+"""What becomes of an instruction that nobody can decide: it counts as violated, or it and its prompt do not count."""
 
 
 class Instruction(Strict):
@@ -54,3 +58,77 @@ class Score(Strict):
         default="", description="Why, where it is neither followed nor violated, or the judge's reason."
     )
     judge: str = Field(default="code", description="Who judged: code, or the judge model's name.")
+
+
+class RefusedRow(Strict):
+    """A row of a file that is not taken."""
+
+    line: int = Field(description="Line of the file on which it begins, from 1; in Parquet the row.")
+    reason: str = Field(description="One word, to count by.")
+    what: str = Field(description="Why, in words.")
+
+
+class Accuracy(Strict):
+    """A share of prompts or instructions that are followed."""
+
+    followed: int
+    n: int
+    accuracy: float = Field(description="followed / n, from 0 to 1.")
+    low: float | None = Field(description="Lower end of the 95 % interval, from a bootstrap over prompts or dialogues.")
+    high: float | None = Field(description="Upper end.")
+
+
+class Accuracies(Strict):
+    """At prompt level (a prompt is followed when all its instructions are) and at instruction level."""
+
+    prompt: Accuracy | None = Field(description="null: no prompt counts.")
+    instruction: Accuracy | None = Field(description="null: no instruction counts.")
+
+
+class KindAccuracies(Strict):
+    """The instructions of one kind."""
+
+    strict: Accuracy
+    loose: Accuracy
+
+
+class GroupScore(Strict):
+    """Strict and loose accuracies of all prompts or of some."""
+
+    strict: Accuracies
+    loose: Accuracies
+    average: float | None = Field(
+        description="Mean of the four accuracies, Multi-IF's score of a step; null: no prompt."
+    )
+
+
+class StepScore(GroupScore):
+    """A step of Multi-IF."""
+
+    languages: dict[str, GroupScore]
+
+
+class Undecided(Strict):
+    """Instructions that are neither followed nor violated, and what became of them."""
+
+    count: int
+    keys: list[str] = Field(description="Keys of their prompts.")
+    reasons: dict[str, int] = Field(description="Why, counted.")
+
+
+class FileScore(GroupScore):
+    """What `rpo score ifeval` and `rpo score multi-if` say with --json."""
+
+    benchmark: Literal["ifeval", "multi-if"]
+    file: str = Field(description="The file, without its folder.")
+    prompts: int = Field(description="Prompts with a response: the turns of a dialogue are one each.")
+    instructions: int = Field(description="Their instructions.")
+    kinds: dict[str, KindAccuracies] = Field(description="By kind of instruction.")
+    steps: dict[str, StepScore] = Field(description="Of Multi-IF, by step and in it by language; of IFEval none.")
+    unusable: Undecided = Field(description="Instructions that nobody can decide, such as the letter '#' of IFEval.")
+    unusable_count_as: Unusable
+    not_applicable: Undecided = Field(description="Instructions without a meaning for a language: they count nowhere.")
+    unanswered: int = Field(description="Prompts without a response: they count nowhere.")
+    refused: int = Field(description="Rows that are not taken.")
+    refused_reasons: dict[str, int] = Field(description="Why, counted.")
+    refused_first: list[RefusedRow] = Field(description="The first of them.")

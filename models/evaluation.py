@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from models.base import Strict
-from models.benchmarks import BenchmarkName
+from models.benchmarks import BenchmarkName, RefusedRow
 from models.records import Metric, PartRef
 from models.settings import Endpoint, Role
 
@@ -177,14 +177,6 @@ class EvaluationSummary(Strict):
     def metric(self, label: str, metric: str) -> Metric:
         """One number of one model."""
         return next(item for item in self.metrics if (item.model, item.metric) == (label, metric))
-
-
-class RefusedRow(Strict):
-    """A row of a file that is not taken."""
-
-    line: int = Field(description="Line of the file on which it begins, from 1; in Parquet the row.")
-    reason: str = Field(description="One word, to count by.")
-    what: str = Field(description="Why, in words.")
 
 
 class BenchmarkSummary(Strict):

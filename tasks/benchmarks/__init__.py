@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.benchmarks import BenchmarkName
 from tasks.benchmarks.base import Benchmark
 from tasks.benchmarks.ifeval import IFEVAL
+from tasks.benchmarks.multi_if import MULTI_IF
 
-BENCHMARKS: dict[BenchmarkName, Benchmark] = {"ifeval": IFEVAL}
+BENCHMARKS: dict[BenchmarkName, Benchmark] = {"ifeval": IFEVAL, "multi-if": MULTI_IF}
 """Every benchmark by its name."""

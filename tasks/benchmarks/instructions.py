@@ -8,20 +8,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from models.base import Verdict
-from models.benchmarks import BenchmarkTurn, Instruction, Score
+from models.benchmarks import BenchmarkTurn, Instruction, Score, Unusable
 from models.constraints.ifeval import check_from_ifeval, loose_variants
+from models.constraints.multi_if import Follows
 from tasks.measures import Tally, Total
 
 STRICT_LOOSE = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
-
-Follows = Callable[[str], bool | None]
-"""Whether a text follows an instruction; None: for this text the instruction has no meaning."""
-
-Unusable = Literal["failed", "left-out"]
-"""What becomes of an instruction that nobody can decide: it counts as violated, or it and its prompt do not count."""
 
 
 def follows_ifeval(instruction: Instruction, turn: BenchmarkTurn) -> Follows:
@@ -84,7 +79,7 @@ def _decide(follows: Follows, response: str) -> tuple[Verdict, Verdict]:
 
 
 def tally_strict_loose(scores: Iterable[Score], unusable: Unusable = "failed") -> Tally:
-    """Totals a metric and dialogue, by label where there are labels; a prompt is followed when all of it is.
+    """Totals a metric and dialogue, over all and by label; a prompt is followed when all of it is.
 
     An instruction that does not apply counts nowhere.
     """
@@ -94,7 +89,7 @@ def tally_strict_loose(scores: Iterable[Score], unusable: Unusable = "failed") -
         responses[score.response_id].append(score)
     for found in responses.values():
         whole = found[0]
-        places = [f"/{label}" for label in whole.labels] or [""]
+        places = ["", *(f"/{label}" for label in whole.labels)]
         out_of_count = unusable == "left-out" and any(score.verdict == "unscored" for score in found)
         for name in ("strict", "loose"):
             values = []

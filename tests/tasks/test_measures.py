@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from tasks.measures import Bootstrap, Outcome, Total, mean, tally
+from tasks.measures import Bootstrap, Outcome, Total, mean, paired_test, tally
 from tasks.measuring import as_outcome
 
 
@@ -100,3 +100,56 @@ def test_one_role_has_no_interval() -> None:
 def test_where_all_roles_agree_nothing_is_known_of_others() -> None:
     never = {role: Total(0.0, 4) for role in "abcd"}
     assert Bootstrap(never, resamples=100, seed=0).measure(never) == (0.0, None, None, 16)
+
+
+def test_an_average_is_the_mean_of_means_with_an_interval_of_its_own() -> None:
+    rng = random.Random(0)
+    one = {f"role{i}": Total(float(rng.random() < 0.3), 1) for i in range(60)}
+    two = {role: Total(4 * rng.random(), 4) for role in list(one)[:30]}
+    bootstrap = Bootstrap(one, resamples=400, seed=1)
+    both = bootstrap.measure(one, two)
+    assert both.value == pytest.approx((mean(one) + mean(two)) / 2)
+    assert both.n == 60
+    assert both.low is not None and both.high is not None and both.low < both.value < both.high
+    # what is averaged with itself is itself
+    assert bootstrap.measure(one, one)[:3] == pytest.approx(bootstrap.measure(one)[:3])
+    assert bootstrap.compare_averages([one, two], [one, two]) == (0, None, None, 60)
+
+
+def prompts(followed: str) -> dict[str, Total]:
+    return {f"prompt{place}": Total(float(letter == "f"), 1) for place, letter in enumerate(followed)}
+
+
+def test_of_prompts_that_are_followed_or_not_the_test_is_mcnemars() -> None:
+    """McNemar's exact p is the binomial one of the prompts on which the two models differ."""
+    # 6 against 1 of 7 that differ: 2 * (1 + 7) / 2^7
+    p = paired_test([prompts("vvvvvvf" + "f" * 9)], [prompts("ffffffv" + "f" * 9)], resamples=100, seed=0)
+    assert p == pytest.approx(2 * 8 / 128)
+    # 3 against 3: never more equal than that
+    assert paired_test([prompts("fffvvv")], [prompts("vvvfff")], resamples=100, seed=0) == 1.0
+    assert paired_test([prompts("fv")], [prompts("fv")], resamples=100, seed=0) is None
+
+
+def test_elsewhere_roles_are_swapped() -> None:
+    rng = random.Random(1)
+    before = {f"role{i}": Total(10 * rng.random(), 10) for i in range(40)}
+    near = {role: Total(total.sum + rng.uniform(-2, 2), 10) for role, total in before.items()}
+    far = {role: Total(total.sum + rng.uniform(-1, 3), 10) for role, total in before.items()}
+    found = {name: paired_test([before], [after], resamples=2000, seed=0) for name, after in
+             {"near": near, "far": far}.items()}  # fmt: skip
+    assert found["near"] is not None and found["near"] > 0.05
+    assert found["far"] is not None and found["far"] < 0.01
+    assert found["far"] == paired_test([far], [before], resamples=2000, seed=0), "neither model comes first"
+    # p is never 0: the swap that was observed is one of them
+    apart = {role: Total(total.sum + 5 + rng.random(), 10) for role, total in before.items()}
+    assert paired_test([before], [apart], resamples=99, seed=0) == pytest.approx(0.01)
+
+
+def test_where_models_do_not_differ_p_is_uniform() -> None:
+    rng = random.Random(2)
+    found = []
+    for trial in range(200):
+        one, two = ({f"r{i}": Total(rng.gauss(5, 2), 10) for i in range(25)} for _ in range(2))
+        found.append(paired_test([one], [two], resamples=200, seed=trial))
+    below = sum(p is not None and p < 0.1 for p in found) / len(found)
+    assert below == pytest.approx(0.1, abs=0.06)

@@ -1,0 +1,78 @@
+"""Measuring models on a public benchmark, as a person does it: evaluate, again, with another model, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Rpo, Scripted, one_message, settings_file
+from tests.flows.test_evaluation import other_endpoint
+from tests.tasks.test_benchmarks import ROWS, write_csv
+
+PROMPTS = 6
+TURNS = 6
+
+
+def test_ifeval_again_another_model_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    config = settings_file(tmp_path, scripted.base_url, extra=other_endpoint(scripted.base_url))
+    args = ("evaluate", "--benchmark", "ifeval", "--limit", str(PROMPTS), "--data", str(data), "--config", str(config))
+    first = rpo.json(*args)
+    assert (first["dialogues"], first["calls_made"], first["evaluation"]) == (PROMPTS, PROMPTS, "ifeval")
+    metrics = {item["metric"]: item for item in first["metrics"]}
+    assert list(metrics)[:4] == ["prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose"]
+    assert metrics["prompt_strict"]["n"] == PROMPTS <= metrics["instruction_strict"]["n"]
+    assert metrics["prompt_strict"]["value"] <= metrics["prompt_loose"]["value"]
+
+    # the answers are kept: the same again asks for nothing, another model for its own answers only
+    again = rpo.json(*args)
+    assert (again["calls_made"], again["metrics"]) == (0, first["metrics"])
+    both = rpo.json(*args, "--model", "mine=endpoint:other")
+    assert (both["calls_made"], [model["label"] for model in both["models"]]) == (PROMPTS, ["base", "mine"])
+    assert [item for item in both["metrics"] if item["model"] == "base"] == first["metrics"]
+    text = rpo("compare", "base", "mine", "--benchmark", "ifeval", "--data", str(data))
+    assert "mine against base" in text and "instruction_strict" in text
+    compared = rpo.json("compare", "mine", "base", "--benchmark", "ifeval", "--data", str(data))
+    assert {item["metric"]: -item["value"] for item in compared} == pytest.approx(
+        {item["metric"]: item["value"] for item in both["differences"]}
+    )
+    assert all(item["p"] is None or 0 < item["p"] <= 1 for item in compared)
+
+    # in SQL: without a factory run, `main` is the evaluation
+    counts = """select (select count(*) from responses) responses, (select count(distinct response_id) from scores)
+        scored, (select list(distinct benchmark) from metrics) benchmarks,
+        (select count(*) from benchmark_turns) turns"""
+    expected = {"responses": 2 * PROMPTS, "scored": 2 * PROMPTS, "benchmarks": ["ifeval"], "turns": PROMPTS}
+    assert rpo.sql(data, counts) == [expected]
+    assert scripted.counts()["requests"] == 2 * PROMPTS
+
+
+def test_multi_if_by_its_file_and_what_is_refused(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    file = write_csv(tmp_path / "multi.csv", [*ROWS, ROWS[0] | {"key": "d", "turn_1_prompt": "no JSON"}])
+    args = ("evaluate", "--benchmark", "multi-if", "--data", str(tmp_path / "data"), "--config", str(config))
+    assert "may not be shipped" in one_message(rpo(*args, code=2))
+    text = rpo(*args, "--file", str(file))
+    for words in ("average/step/1/language/Chinese", "3 dialogues, 6 turns", "line 5", "6 made now"):
+        assert words in text
+    assert scripted.counts()["requests"] == TURNS
+    found = rpo.json(*args, "--file", str(file))
+    assert found["calls_made"] == 0
+    assert [item["metric"] for item in found["metrics"]][:2] == ["average", "average/step/1"]
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(json.dumps({"key": 1}) + "\n", "utf-8")
+    assert "no dialogue of multi-if" in one_message(rpo(*args, "--file", str(empty), code=1))
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_embedded_model_on_ifeval(rpo: Rpo, tmp_path: Path) -> None:
+    args = ("evaluate", "--benchmark", "ifeval", "--data", str(tmp_path / "data"), "--limit", "6", "--max-tokens", "48")
+    first = rpo.json(*args)
+    assert first["calls_made"] == 6 and not first["unanswered"]
+    assert {item["model"] for item in first["metrics"]} == {"base"}
+    said = rpo.sql(tmp_path / "data", "select model, count(*) n, min(length(text)) > 0 spoke from responses group by 1")
+    assert said == [{"model": "smollm2-135m-instruct-q4_1", "n": 6, "spoke": True}]
+    assert rpo.json(*args)["calls_made"] == 0

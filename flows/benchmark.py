@@ -36,7 +36,7 @@ from tasks.measuring import Plan
 from tasks.seeds import seed_path
 
 
-@flow(name="benchmark", flow_run_name="{settings.benchmark} {settings.name}", task_runner=RUNNER)
+@flow(name="benchmark", flow_run_name="{settings.benchmark}: {settings.evaluation}", task_runner=RUNNER)
 def evaluate_benchmark(settings: BenchmarkSettings) -> BenchmarkSummary:
     """A public benchmark's metrics of base and trained models and of endpoints.
 

@@ -82,18 +82,18 @@ def benchmark_settings(settings: BenchmarkSettings, benchmark: Benchmark) -> Fac
             safe="Nothing was started.",
             next_step="Add [roles.judge] with its endpoint to factory.toml.",
         )
-    values = FactorySettings(
-        run=settings.evaluation,
-        data=settings.data,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        max_failed_share=given.max_failed_share,
-        judging=given.judging.model_copy(update={"min_kappa": None}),
-        endpoints=endpoints,
-        roles=Roles(policy=policy, judge=judge),
+    values = {
+        "run": settings.evaluation,
+        "data": settings.data,
+        "seed": settings.seed,
+        "batch_size": settings.batch_size,
+        "max_failed_share": given.max_failed_share,
+        "judging": given.judging.model_copy(update={"min_kappa": None}),
+        "endpoints": endpoints,
+        "roles": Roles(policy=policy, judge=judge),
         # models take turns: one server at a time is in memory, of this process
-        runner=Runner(),
-    ).model_dump()
+        "runner": Runner(),
+    }
     return validate_settings(values, source=f"the evaluation {settings.evaluation}")
 
 

@@ -82,6 +82,12 @@ def evaluate(
         )  # fmt: skip
         _run_benchmark(chosen, as_json)
         return
+    if file is not None or limit is not None:
+        raise SettingsError(
+            "--file and --limit are of a benchmark, and no --benchmark is given.",
+            safe="Nothing was started.",
+            next_step="Add --benchmark ifeval, or take --roles and --systems for held-out dialogues.",
+        )
     given = {
         "run": run or "demo", "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
         "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),

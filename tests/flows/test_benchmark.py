@@ -54,6 +54,7 @@ def test_multi_if_by_its_file_and_what_is_refused(rpo: Rpo, scripted: Scripted, 
     file = write_csv(tmp_path / "multi.csv", [*ROWS, ROWS[0] | {"key": "d", "turn_1_prompt": "no JSON"}])
     args = ("evaluate", "--benchmark", "multi-if", "--data", str(tmp_path / "data"), "--config", str(config))
     assert "may not be shipped" in one_message(rpo(*args, code=2))
+    assert "no --benchmark is given" in one_message(rpo("evaluate", "--limit", "3", code=2))
     text = rpo(*args, "--file", str(file))
     for words in ("average/step/1/language/Chinese", "3 dialogues, 6 turns", "line 5", "6 made now"):
         assert words in text

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from flows.benchmark import benchmark_settings
 from flows.candidates import find_candidates
 from flows.comparison import compare_models
 from flows.evaluation import held_out_settings, load_trained
 from flows.held_out import hold_out_roles
 from flows.run import open_run
 from models.errors import AdapterError, FactoryError, SeedError, SettingsError, StorageError
-from models.evaluation import EvaluationSettings
+from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.records import RoleSeed
 from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Seeds, Serve
 from storage.manifests import Manifest, load, save
 from storage.parts import PartStore
+from tasks.benchmarks.ifeval import IFEVAL
 from tasks.seeds import read_seeds, seed_path
 from tests.flows.conftest import ROOT
 from tests.flows.test_evaluation import write_record
@@ -145,3 +148,23 @@ def test_roles_that_training_has_used_are_never_held_out(data: Path, tmp_path: P
 def test_an_adapters_endpoint_needs_an_identity_of_its_own() -> None:
     with pytest.raises(ValueError, match="give identity too"):
         Endpoint(model="m", serve=Serve(lora_path="adapter.gguf"))
+
+
+def test_what_a_benchmark_is_run_with(data: Path) -> None:
+    asked = BenchmarkSettings(benchmark="ifeval", run="test", data=str(data), max_tokens=9, policy="vllm")
+    here = benchmark_settings(asked, IFEVAL)
+    assert (here.run, here.roles.policy.endpoint, here.roles.policy.temperature) == ("test_ifeval", "vllm", 0)
+    assert (here.roles.policy.max_tokens, here.roles.judge) == (9, None)
+    # without a run the embedded model is base, and trained models are those that are named
+    alone = asked.model_copy(update={"run": None, "policy": None})
+    assert (alone.evaluation, benchmark_settings(alone, IFEVAL).roles.policy.endpoint) == ("ifeval", "demo")
+    write_record(data, "good")
+    assert [found.label for found in find_candidates([], None, FACTORY)[0]] == ["base"]
+    with pytest.raises(SettingsError, match="endpoint is 'nothing'"):
+        benchmark_settings(asked.model_copy(update={"policy": "nothing"}), IFEVAL)
+    with pytest.raises(SettingsError, match="scored by a judge model"):
+        benchmark_settings(asked, dataclasses.replace(IFEVAL, asks_judge=True))
+    taken = here.model_copy(update={"run": "test"})
+    refusal = pytest.raises(SettingsError, match="'test' is the name of a factory run")
+    with refusal, open_run(taken, benchmark="ifeval"):
+        pass

@@ -39,7 +39,7 @@ def test_what_has_no_meaning_for_a_language_is_not_guessed() -> None:
     capital = {"capital_relation": "at least", "capital_frequency": 1}
     for language, expected in {"Chinese": None, "Hindi": None, "Russian": True, "English": True}.items():
         assert follows("change_case:capital_word_frequency", "NASA", language, **capital) is expected
-    first = {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "然后"}
+    first: dict[str, Any] = {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "然后"}
     assert follows("length_constraints:nth_paragraph_first_word", "然后我们走了。", "Chinese", **first) is None
 
 

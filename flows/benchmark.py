@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -24,7 +25,7 @@ from models.records import Metric, PartRef
 from models.runner import Runner
 from models.settings import EMBEDDED, FactorySettings, Role, Roles
 from storage.imports.rows import Refused
-from storage.manifests import load
+from storage.manifests import load, manifest_path
 from storage.roots import data_root
 from tasks.benchmarks import BENCHMARKS
 from tasks.benchmarks.answering import answer_benchmark
@@ -48,7 +49,7 @@ def evaluate_benchmark(settings: BenchmarkSettings) -> BenchmarkSummary:
     benchmark = BENCHMARKS[settings.benchmark]
     factory = benchmark_settings(settings, benchmark)
     turns, refused = read_turns(benchmark, settings)
-    earlier = earlier_models(settings)
+    earlier = earlier_models(settings) if is_asked_alike(factory) else []
     candidates, left_out = find_candidates(settings.models, settings.run, factory)
     with open_run(factory, evaluates=settings.run, benchmark=settings.benchmark) as run:
         asked = store_turns(run, turns)
@@ -95,6 +96,20 @@ def benchmark_settings(settings: BenchmarkSettings, benchmark: Benchmark) -> Fac
         "runner": Runner(),
     }
     return validate_settings(values, source=f"the evaluation {settings.evaluation}")
+
+
+def is_asked_alike(factory: FactorySettings) -> bool:
+    """Whether the models of an earlier evaluation of this name were sampled and judged as these are to be."""
+    root = data_root(factory.data)
+    if not manifest_path(root, factory.run).is_file():
+        return False
+    earlier, today = load(root, factory.run).settings, factory.model_dump(mode="json")
+    return _asked(earlier) == _asked(today)
+
+
+def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    policy = {**settings["roles"]["policy"], "endpoint": None}
+    return {"seed": settings["seed"], "policy": policy, "judge": settings["roles"]["judge"]}
 
 
 def read_turns(benchmark: Benchmark, settings: BenchmarkSettings) -> tuple[list[BenchmarkTurn], list[RefusedRow]]:

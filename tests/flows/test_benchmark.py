@@ -1,4 +1,4 @@
-"""Measuring models on a public benchmark, as a person does it: evaluate, again, with another model, compare."""
+"""Measuring models on a public benchmark, as a person does it: evaluate, with another model, compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import Rpo, Scripted, one_message, settings_file
+from flows.benchmark import read_turns
+from models.errors import SeedError, SettingsError
+from models.evaluation import BenchmarkSettings
+from tasks.benchmarks.ifeval import IFEVAL
+from tasks.benchmarks.multi_if import MULTI_IF
+from tests.flows.conftest import Rpo, Scripted, settings_file
 from tests.flows.test_evaluation import other_endpoint
 from tests.tasks.test_benchmarks import ROWS, write_csv
 
@@ -15,7 +20,7 @@ PROMPTS = 6
 TURNS = 6
 
 
-def test_ifeval_again_another_model_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+def test_ifeval_another_model_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
     data = tmp_path / "data"
     config = settings_file(tmp_path, scripted.base_url, extra=other_endpoint(scripted.base_url))
     args = ("evaluate", "--benchmark", "ifeval", "--limit", str(PROMPTS), "--data", str(data), "--config", str(config))
@@ -26,14 +31,10 @@ def test_ifeval_again_another_model_and_compare(rpo: Rpo, scripted: Scripted, tm
     assert metrics["prompt_strict"]["n"] == PROMPTS <= metrics["instruction_strict"]["n"]
     assert metrics["prompt_strict"]["value"] <= metrics["prompt_loose"]["value"]
 
-    # the answers are kept: the same again asks for nothing, another model for its own answers only
-    again = rpo.json(*args)
-    assert (again["calls_made"], again["metrics"]) == (0, first["metrics"])
-    both = rpo.json(*args, "--model", "mine=endpoint:other")
+    # the answers are kept: with another model only its own are asked for
+    both = rpo.json(*args, "--model", "base", "--model", "mine=endpoint:other")
     assert (both["calls_made"], [model["label"] for model in both["models"]]) == (PROMPTS, ["base", "mine"])
     assert [item for item in both["metrics"] if item["model"] == "base"] == first["metrics"]
-    text = rpo("compare", "base", "mine", "--benchmark", "ifeval", "--data", str(data))
-    assert "mine against base" in text and "instruction_strict" in text
     compared = rpo.json("compare", "mine", "base", "--benchmark", "ifeval", "--data", str(data))
     assert {item["metric"]: -item["value"] for item in compared} == pytest.approx(
         {item["metric"]: item["value"] for item in both["differences"]}
@@ -53,18 +54,29 @@ def test_multi_if_by_its_file_and_what_is_refused(rpo: Rpo, scripted: Scripted, 
     config = settings_file(tmp_path, scripted.base_url)
     file = write_csv(tmp_path / "multi.csv", [*ROWS, ROWS[0] | {"key": "d", "turn_1_prompt": "no JSON"}])
     args = ("evaluate", "--benchmark", "multi-if", "--data", str(tmp_path / "data"), "--config", str(config))
-    assert "may not be shipped" in one_message(rpo(*args, code=2))
-    assert "no --benchmark is given" in one_message(rpo("evaluate", "--limit", "3", code=2))
     text = rpo(*args, "--file", str(file))
     for words in ("average/step/1/language/Chinese", "3 dialogues, 6 turns", "line 5", "6 made now"):
         assert words in text
-    assert scripted.counts()["requests"] == TURNS
     found = rpo.json(*args, "--file", str(file))
     assert found["calls_made"] == 0
     assert [item["metric"] for item in found["metrics"]][:2] == ["average", "average/step/1"]
+    assert scripted.counts()["requests"] == TURNS
+
+
+def test_what_is_no_data_of_a_benchmark(tmp_path: Path) -> None:
+    asked = BenchmarkSettings(benchmark="multi-if")
+    with pytest.raises(SettingsError, match="may not be shipped"):
+        read_turns(MULTI_IF, asked)
     empty = tmp_path / "empty.jsonl"
     empty.write_text(json.dumps({"key": 1}) + "\n", "utf-8")
-    assert "no dialogue of multi-if" in one_message(rpo(*args, "--file", str(empty), code=1))
+    with pytest.raises(SeedError, match=r"no dialogue of multi-if: 1 rows were refused, the first \(line 1\)"):
+        read_turns(MULTI_IF, asked.model_copy(update={"file": str(empty)}))
+    twice = write_csv(tmp_path / "twice.csv", [ROWS[0], ROWS[0]])
+    with pytest.raises(SeedError, match=r"'a' .* has the turns \[1, 2, 1, 2\]"):
+        read_turns(MULTI_IF, asked.model_copy(update={"file": str(twice)}))
+    turns, refused = read_turns(IFEVAL, BenchmarkSettings(benchmark="ifeval", limit=7))
+    assert (len(turns), refused) == (7, [])
+    assert len(read_turns(IFEVAL, BenchmarkSettings(benchmark="ifeval"))[0]) == 541
 
 
 @pytest.mark.slow

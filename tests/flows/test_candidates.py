@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import benchmark_settings
+from flows.benchmark import benchmark_settings, is_asked_alike
 from flows.candidates import find_candidates
 from flows.comparison import compare_models
 from flows.evaluation import held_out_settings, load_trained
@@ -164,6 +164,12 @@ def test_what_a_benchmark_is_run_with(data: Path) -> None:
         benchmark_settings(asked.model_copy(update={"policy": "nothing"}), IFEVAL)
     with pytest.raises(SettingsError, match="scored by a judge model"):
         benchmark_settings(asked, dataclasses.replace(IFEVAL, asks_judge=True))
+    # models that were measured earlier stand beside today's only where they were asked alike
+    assert not is_asked_alike(here)
+    save_run(data, "test_ifeval", settings=here.model_dump(mode="json"), benchmark="ifeval")
+    other = benchmark_settings(asked.model_copy(update={"policy": "demo"}), IFEVAL)
+    longer = benchmark_settings(asked.model_copy(update={"max_tokens": 10}), IFEVAL)
+    assert (is_asked_alike(here), is_asked_alike(other), is_asked_alike(longer)) == (True, True, False)
     taken = here.model_copy(update={"run": "test"})
     refusal = pytest.raises(SettingsError, match="'test' is the name of a factory run")
     with refusal, open_run(taken, benchmark="ifeval"):

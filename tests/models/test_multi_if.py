@@ -36,7 +36,7 @@ def test_what_has_no_meaning_for_a_language_is_not_guessed() -> None:
     assert follows("length_constraints:number_words", RUSSIAN, "Thai", **bound) is True
     sentences = {"relation": "less than", "num_sentences": 3}
     assert follows("length_constraints:number_sentences", THAI, "Thai", **sentences) is None
-    capital = {"capital_relation": "at least", "capital_frequency": 1}
+    capital: dict[str, Any] = {"capital_relation": "at least", "capital_frequency": 1}
     for language, expected in {"Chinese": None, "Hindi": None, "Russian": True, "English": True}.items():
         assert follows("change_case:capital_word_frequency", "NASA", language, **capital) is expected
     first: dict[str, Any] = {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "然后"}
@@ -51,11 +51,11 @@ def test_quotation_marks_of_other_scripts(text: str, expected: bool) -> None:
 
 
 def test_a_letter_of_another_script_is_counted() -> None:
-    bound = {"let_relation": "at least", "let_frequency": 2}
+    bound: dict[str, Any] = {"let_relation": "at least", "let_frequency": 2}
     assert follows("keywords:letter_frequency", "Привет, Пётр", "Russian", letter="п", **bound) is True
     assert follows("keywords:letter_frequency", "Привет", "Russian", letter="П", **bound) is False
     assert follows("keywords:letter_frequency", "aAb", letter="a", **bound) is True
-    less = {"let_relation": "less than", "let_frequency": 2}
+    less: dict[str, Any] = {"let_relation": "less than", "let_frequency": 2}
     assert follows("keywords:letter_frequency", "Привет", "Russian", letter="п", **less) is True
     # the reference draws a letter for these
     for odd in ("#", "пр", ""):

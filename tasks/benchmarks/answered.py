@@ -65,22 +65,29 @@ def _labelled(row: Row) -> Answered | Refused:
 def read_pairs(benchmark: Benchmark, path: Path, responses: Path) -> Answers:
     """The benchmark's own file, and one of responses: by ``key`` and ``turn``, or by ``prompt`` as IFEval has them."""
     refused: list[Refused] = []
-    by_key: dict[tuple[str, int], str] = {}
-    by_prompt: dict[str, str] = {}
+    said: dict[object, str] = {}
     for row in read_rows(responses):
-        if isinstance(row, Refused):
-            refused.append(row)
-        elif not isinstance(row.values.get("response"), str):
-            refused.append(refuse_row(row, "wrong_field", "the response is missing or no text", "response"))
-        elif "key" in row.values:
-            by_key[str(row.values["key"]), int(row.values.get("turn") or 1)] = row.values["response"]
-        elif "prompt" in row.values:
-            by_prompt[row.values["prompt"]] = row.values["response"]
-        else:
-            refused.append(refuse_row(row, "missing_field", "neither a key nor a prompt says what it answers", "key"))
+        place = row if isinstance(row, Refused) else _answers_what(row)
+        if isinstance(place, Refused):
+            refused.append(place)
+        elif not isinstance(row, Refused):
+            said[place] = row.values["response"]
     return _match(
-        benchmark.read(path), lambda turn: by_key.get((turn.dialogue_id, turn.turn), by_prompt.get(turn.query)), refused
+        benchmark.read(path), lambda turn: said.get((turn.dialogue_id, turn.turn), said.get(turn.query)), refused
     )
+
+
+def _answers_what(row: Row) -> tuple[str, int] | str | Refused:
+    """The key and turn, or the prompt, that a row of responses answers."""
+    values = row.values
+    if not isinstance(values.get("response"), str):
+        return refuse_row(row, "wrong_field", "the response is missing or no text", "response")
+    turn = str(values.get("turn") or 1)
+    if "key" in values and turn.isdecimal():
+        return str(values["key"]), int(turn)
+    if isinstance(values.get("prompt"), str):
+        return str(values["prompt"])
+    return refuse_row(row, "missing_field", "neither key and turn nor a prompt say what it answers", "key")
 
 
 def read_steps(paths: Sequence[Path]) -> Answers:

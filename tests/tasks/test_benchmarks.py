@@ -196,9 +196,11 @@ def test_multi_if_by_step_and_language(tmp_path: Path) -> None:
         {"key": "c", "turn": 1, "response": "Yes"},
         {"key": "c", "turn": 2, "response": "No, but"},
     ]
-    responses, out = write_lines(tmp_path / "responses.jsonl", *answers), tmp_path / "rows.parquet"
+    odd = [{"key": "c", "turn": "third", "response": "x"}, {"prompt": ["3"], "response": "x"}, {"key": "c", "turn": 3}]
+    responses, out = write_lines(tmp_path / "responses.jsonl", *answers, *odd), tmp_path / "rows.parquet"
     score = score_file("multi-if", file, read_pairs(MULTI_IF, file, responses), rows=out, resamples=100)
-    assert (score.prompts, score.unanswered, score.refused_reasons) == (5, 1, {"wrong_field": 1})
+    assert (score.prompts, score.unanswered) == (5, 1)
+    assert score.refused_reasons == {"missing_field": 2, "wrong_field": 2}
     one, two = score.steps["1"], score.steps["2"]
     assert set(score.steps) == {"1", "2"}
     # step 1: two of three; step 2: no prompt, and of four instructions one

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from flows.benchmark import read_turns
-from models.errors import SeedError, SettingsError
+from flows.comparison import compare_files
+from models.errors import ImportFileError, SeedError, SettingsError
 from models.evaluation import BenchmarkSettings
+from tasks.benchmarks.answered import read_labelled
+from tasks.benchmarks.file_scores import score_file
 from tasks.benchmarks.ifeval import IFEVAL
 from tasks.benchmarks.multi_if import MULTI_IF
 from tests.flows.conftest import Rpo, Scripted, settings_file
 from tests.flows.test_evaluation import other_endpoint
-from tests.tasks.test_benchmarks import ROWS, write_csv
+from tests.tasks.test_benchmarks import ROWS, labelled, write_csv, write_lines
 
 PROMPTS = 6
 TURNS = 6
@@ -77,6 +80,31 @@ def test_what_is_no_data_of_a_benchmark(tmp_path: Path) -> None:
     turns, refused = read_turns(IFEVAL, BenchmarkSettings(benchmark="ifeval", limit=7))
     assert (len(turns), refused) == (7, [])
     assert len(read_turns(IFEVAL, BenchmarkSettings(benchmark="ifeval"))[0]) == 541
+
+
+def test_scored_files_are_compared_on_the_keys_that_all_have(tmp_path: Path) -> None:
+    def scored(name: str, responses: dict[int, str]) -> Path:
+        rows = [labelled(key=key, response=text) for key, text in responses.items()]
+        file, out = write_lines(tmp_path / f"{name}.jsonl", *rows), tmp_path / f"{name}.parquet"
+        score_file("ifeval", file, read_labelled(file), rows=out, resamples=100)
+        return out
+
+    # of keys 0 to 11 the second follows 8 and the first 2; key 99 is the first one's own
+    first = scored("first", {key: "Yes" if key < 2 else "Yes, no" for key in range(12)} | {99: "Yes"})
+    second = scored("second", {key: "Yes" if 2 <= key < 10 else "Yes, no" for key in range(12)})
+    differences, common, left_out = compare_files([first, second])
+    assert (common, left_out) == (12, 1)
+    [strict] = [item for item in differences if item.metric == "prompt_strict"]
+    assert (strict.model, strict.against, strict.n) == ("second", "first", 12)
+    assert (strict.before, strict.after) == pytest.approx((2 / 12, 8 / 12))
+    # McNemar's exact test of 8 against 2
+    assert strict.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    with pytest.raises(SettingsError, match="Two files are called 'first'"):
+        compare_files([first, first])
+    with pytest.raises(SettingsError, match="no dialogue in common"):
+        compare_files([first, scored("third", {7000: "Yes"})])
+    with pytest.raises(ImportFileError, match="was not written by `rpo score"):
+        compare_files([first, tmp_path / "second.jsonl"])
 
 
 @pytest.mark.slow

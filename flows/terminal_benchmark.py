@@ -42,7 +42,7 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
     for label, count in summary.unanswered.items():
         out.print(f"[bold]Unanswered[/]  {count} turns of {escape(label)}; the same command asks for them again")
     for label, count in summary.undecided.items():
-        out.print(f"[bold]Undecided[/]  {count} verdicts on {escape(label)}; `select reason, count(*) from scores`")
+        out.print(f"[bold]Undecided[/]  {count} verdicts on {escape(label)}: see `reason` in the table scores")
     _show_refused(len(summary.refused), summary.refused[:SHOWN_REFUSALS])
     for name, why in summary.left_out.items():
         out.print(f"[bold]Left out[/]  {escape(name)}: {escape(why)}")

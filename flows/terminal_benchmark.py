@@ -13,13 +13,14 @@ from flows.terminal import out
 from flows.terminal_evaluation import show_differences
 from models.benchmarks import Accuracy, FileScore, GroupScore, RefusedRow
 from models.evaluation import BenchmarkSummary
+from tasks.benchmarks import BENCHMARKS
 
 SHOWN_REFUSALS = 5
 SHOWN_KEYS = 10
 
 
 def show_benchmark(summary: BenchmarkSummary) -> None:
-    """The metrics of all models, what was not counted, then what differs from the first model."""
+    """The main metrics of all models, what was not counted, then what differs from the first model."""
     labels = [model.label for model in summary.models]
     out.print(
         f"[bold]{summary.benchmark}[/] ({escape(summary.evaluation)}): {summary.dialogues} dialogues, {summary.turns} "
@@ -32,7 +33,8 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
         tabulated.add_column(escape(label), justify="right")
         tabulated.add_column("95 % interval", no_wrap=True, style="dim")
     tabulated.add_column("n", justify="right")
-    for metric in dict.fromkeys(item.metric for item in summary.metrics):
+    main = BENCHMARKS[summary.benchmark].main
+    for metric in dict.fromkeys(item.metric for item in summary.metrics if item.metric.startswith(main)):
         items = [found.get((label, metric)) for label in labels]
         if "/kind/" in metric or None in items:
             continue
@@ -46,8 +48,10 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
     _show_refused(len(summary.refused), summary.refused[:SHOWN_REFUSALS])
     for name, why in summary.left_out.items():
         out.print(f"[bold]Left out[/]  {escape(name)}: {escape(why)}")
+    out.print("all metrics, by label and kind: select * from metrics")
     if summary.differences:
-        show_differences(summary.differences, kinds=False)
+        shown = [item for item in summary.differences if item.metric.startswith(main)]
+        show_differences(shown, kinds=False)
     out.print(
         f"[bold]Calls[/]  {summary.calls_made} made now, {summary.calls_cached} answered by the call cache  "
         f"[bold]Time[/]  {summary.seconds:.1f} s"

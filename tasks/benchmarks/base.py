@@ -27,7 +27,7 @@ class Benchmark:
         score: The stage that scores the responses of a part: ``responses`` in, ``scores`` out.
         tally: Totals a metric and dialogue: a dialogue is what intervals and tests draw from.
         averages: Of the metrics there are, those that are to be averaged, by the name of the average.
-        main: The metrics that a summary shows, in this order; tables show all others after them.
+        main: The metrics that come first, in this order; a terminal shows them and their parts, no others.
         shipped: The file that is taken where none is given; None: one has to be.
         asks_judge: Whether ``score`` asks the judge model.
     """

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.base import Language
+from models.prompting import ChatMessage
 from models.records import Constraint, SystemProfile, Verdict, VoteSplit
 from tasks.batch import Batch
 from tasks.llm.prompts import judge
@@ -36,25 +38,48 @@ class Opinion:
     split: VoteSplit
 
 
+@dataclass(frozen=True)
+class Inquiry:
+    """What is put to the judge: a response with some demands."""
+
+    messages: list[ChatMessage]
+    demands: int
+    language: Language
+
+
 def ask_judge(batch: Batch, cases: Sequence[Case]) -> list[list[Opinion]]:
     """The judge's opinion on every constraint of every case, in their order: one call a case and vote.
 
     Raises:
         StageError: Calls failed for good. What cannot be read is no failure but ``unscored``.
     """
-    votes = batch.settings.judging.votes
+    return put_to_judge(
+        batch,
+        [
+            Inquiry(
+                judge.messages(case.system, case.query, case.response, case.constraints),
+                len(case.constraints),
+                case.system.language,
+            )
+            for case in cases
+        ],
+    )
+
+
+def put_to_judge(batch: Batch, inquiries: Sequence[Inquiry]) -> list[list[Opinion]]:
+    """The judge's opinion on every demand of every inquiry, as ``ask_judge``."""
     questions = [
         Question(
-            messages=judge.messages(case.system, case.query, case.response, case.constraints),
+            messages=inquiry.messages,
             answer=judge.GivenVerdicts,
-            complain=judge.complain_unless(len(case.constraints), case.system.language),
-            samples=votes,
-            language=case.system.language,
+            complain=judge.complain_unless(inquiry.demands, inquiry.language),
+            samples=batch.settings.judging.votes,
+            language=inquiry.language,
         )
-        for case in cases
+        for inquiry in inquiries
     ]
     replies = ask_structured(batch, "judge", questions)
-    return [count_votes(len(case.constraints), of_case) for case, of_case in zip(cases, replies, strict=True)]
+    return [count_votes(inquiry.demands, given) for inquiry, given in zip(inquiries, replies, strict=True)]
 
 
 def count_votes(constraints: int, replies: Sequence[Reply[judge.GivenVerdicts]]) -> list[Opinion]:

@@ -79,6 +79,10 @@ _REQUEST: dict[Language, str] = {
     "en": "Judge the response against these constraints, one verdict for each id: {ids}.",
     "zh": "请根据这些约束判断该回复，每个编号一个结论：{ids}。",
 }
+_EARLIER: dict[Language, str] = {
+    "en": "query-1, response-1 and so on are the earlier turns of the dialogue, as context; they are not judged.",
+    "zh": "query-1、response-1 等是此前的对话轮次，仅作背景，不需要判断。",
+}
 _COMPLAINT: dict[Language, str] = {
     "en": "Each of {ids} needs exactly one verdict. {faults}.",
     "zh": "{ids} 中的每个编号都必须有且只有一个结论。{faults}。",
@@ -90,6 +94,11 @@ def identity() -> str:
     return digest([VERSION, _INSTRUCTION, _REQUEST, _COMPLAINT, FAULTS])
 
 
+def earlier_identity() -> str:
+    """Hash of what is said of earlier turns, for the part key of what is judged with them."""
+    return digest([_EARLIER])
+
+
 def messages(system: SystemProfile, query: str, response: str, constraints: Sequence[Constraint]) -> list[ChatMessage]:
     """The request for the verdicts on one response.
 
@@ -99,17 +108,42 @@ def messages(system: SystemProfile, query: str, response: str, constraints: Sequ
         response: What is judged.
         constraints: What it is judged by; they get the ids c1, c2, ... in this order.
     """
-    language = system.language
-    ids = short_ids(len(constraints))
-    numbered = [
-        f"{short}: {on_one_line(constraint_line(constraint, language))}"
-        for short, constraint in zip(ids, constraints, strict=True)
+    demands = [constraint_line(constraint, system.language) for constraint in constraints]
+    return lay_out(system.language, render_system_prompt(system), (), query, response, demands)
+
+
+def lay_out(
+    language: Language,
+    system_prompt: str,
+    earlier: Sequence[tuple[str, str]],
+    query: str,
+    response: str,
+    demands: Sequence[str],
+) -> list[ChatMessage]:
+    """As ``messages``, of plain texts.
+
+    Args:
+        language: Language of the request.
+        system_prompt: The system prompt that the response was given under; empty: none.
+        earlier: The earlier turns, where the demands look back on them: queries with their responses.
+        query: What the user said.
+        response: What is judged.
+        demands: What it is judged by.
+    """
+    ids = short_ids(len(demands))
+    numbered = [f"{short}: {on_one_line(demand)}" for short, demand in zip(ids, demands, strict=True)]
+    said = [
+        fence(f"{name}-{turn}", text)
+        for turn, texts in enumerate(earlier, start=1)
+        for name, text in zip(("query", "response"), texts, strict=True)
     ]
     material = [
-        fence("system-prompt", render_system_prompt(system)),
+        fence("system-prompt", system_prompt),
+        *said,
         fence("query", query),
         fence("response", response),
         fence("constraints", "\n".join(numbered)),
+        *([_EARLIER[language]] if said else []),
         _REQUEST[language].format(ids=", ".join(ids)),
     ]
     return [

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from models.benchmarks import FileScore, Unusable
+from models.sysbench import History
 
 app = App(
     name="score",
@@ -87,6 +88,38 @@ def multi_if(
 
     found = read_steps([file, *files]) if responses is None else read_pairs(MULTI_IF, file, responses)
     _show(score_file("multi-if", file, found, unusable=unusable, rows=rows), as_json)
+
+
+@app.command
+def sysbench(
+    file: Path,
+    /,
+    *,
+    history: Annotated[
+        History, Parameter(help="Score the answers after the model's own earlier ones, or after the ground truth's.")
+    ] = "own",
+    as_json: Json = False,
+) -> None:
+    """CSR, ISR and SSR of every model of a file with SysBench verdicts, as SysBench publishes them.
+
+    With --json also by turn, domain, kind of criterion, alignment and relation of the turns, all in percent.
+
+    Args:
+        file: A table with a row a criterion (Parquet, CSV, JSON), or SysBench's own MODEL_analysis.xlsx or
+            MODEL_eval.json; docs/evaluation.md says what they hold.
+        history: Which history.
+        as_json: One JSON document on standard output.
+    """
+    from tasks.sysbench_scores import score_file
+
+    score = score_file(file, history)
+    if as_json:
+        print(score.model_dump_json())
+        return
+    # imported here: Prefect takes seconds
+    from flows.terminal_sysbench import show_sysbench
+
+    show_sysbench(score)
 
 
 def _show(score: FileScore, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,18 @@ from storage.imports.rows import Refused, Row, refuse
 _OBJECT_OF_LINES = re.compile(rb"\{\s*\n")
 
 
-def read_rows(path: Path, limits: ReadLimits | None = None) -> Iterator[Row | Refused]:
+def read_rows(
+    path: Path, limits: ReadLimits | None = None, *, columns: Collection[str] | None = None
+) -> Iterator[Row | Refused]:
     """The rows of a file, each as a mapping or refused; in constant memory, whatever its size and whatever is in it.
 
     By its name (a last ``.gz`` aside) it is ``.parquet``, ``.csv`` or ``.tsv``, else JSON: a list where it begins with
     a bracket, lines otherwise. What is in it is data: nothing is evaluated, and no text of it becomes a name.
+
+    Args:
+        path: The file.
+        limits: How much of it is taken.
+        columns: All that is needed of a row: Parquet is read in a fraction of the time then; other files have all.
 
     Raises:
         ImportFileError: The file cannot be read at all, or unpacks to more than the limits allow (then after some
@@ -32,7 +39,7 @@ def read_rows(path: Path, limits: ReadLimits | None = None) -> Iterator[Row | Re
     """
     limits = limits or ReadLimits()
     kind = kind_of(path)
-    rows = read_parquet(path, limits) if kind == "parquet" else _read_text(path, kind, limits)
+    rows = read_parquet(path, limits, columns) if kind == "parquet" else _read_text(path, kind, limits)
     for row in rows:
         yield row if isinstance(row, Refused) else _refuse_odd(row, limits) or row
 

@@ -144,6 +144,12 @@ def read_turns(benchmark: Benchmark, settings: BenchmarkSettings) -> tuple[list[
                 safe="Nothing was started.",
                 next_step="Each dialogue has a key of its own, and its turns in their order.",
             )
+        if settings.history == "gt" and any(turn.given is None for turn in turns[:-1]):
+            raise SeedError(
+                f"{path} does not say what was answered in the dialogue {key!r}: there is no ground truth.",
+                safe="Nothing was started.",
+                next_step="Give the benchmark's own dataset, or take --history own.",
+            )
     if not dialogues:
         raise SeedError(
             f"{path} has no dialogue of {benchmark.name}: {len(refused)} rows were refused"
@@ -203,7 +209,7 @@ def finish_benchmark(
         seed=settings.seed,
         resamples=settings.resamples,
     )
-    inputs = [(scores, settings.benchmark, plan.model_dump_json())]
+    inputs = [(scores, settings.benchmark, settings.measured_on, plan.model_dump_json())]
     [[measured]] = run.collect(run.fan_out(measure_benchmark, inputs))
     turns = [turn for part in asked for turn in run.store.read(part, BenchmarkTurn)]
     summary = BenchmarkSummary(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.scores import format_interval
 from flows.terminal import out
-from flows.terminal_evaluation import show_differences
+from flows.terminal_evaluation import KINDS, MANY, show_differences
 from models.benchmarks import Accuracy, FileScore, GroupScore, RefusedRow
 from models.evaluation import BenchmarkSummary
 from tasks.benchmarks import BENCHMARKS
@@ -36,7 +36,7 @@ def show_benchmark(summary: BenchmarkSummary) -> None:
     main = BENCHMARKS[summary.benchmark].main
     for metric in dict.fromkeys(item.metric for item in summary.metrics if item.metric.startswith(main)):
         items = [found.get((label, metric)) for label in labels]
-        if "/kind/" in metric or None in items:
+        if KINDS in metric or MANY in metric or None in items:
             continue
         cells = [cell for i in items if i for cell in (f"{i.value:.4f}", escape(format_interval(i.low, i.high)))]
         tabulated.add_row(escape(metric), *cells, str(max(item.n for item in items if item)))

@@ -14,6 +14,8 @@ from models.evaluation import Difference, EvaluationSummary
 from tasks.measures import MAIN_METRICS
 
 KINDS = "/kind/"
+MANY = "/domain/"
+"""Parts of metrics that are too many for a table; ``select * from metrics`` has them."""
 
 FEW_ROLES = 20
 """Below this an interval over roles is narrower than it should be."""
@@ -64,7 +66,7 @@ def _metrics_table(summary: EvaluationSummary) -> Table:
 def show_differences(differences: Sequence[Difference], *, kinds: bool) -> None:
     """A table for each model that is compared; with ``kinds`` also one by kind of constraint."""
     for model in dict.fromkeys(item.model for item in differences):
-        chosen = [item for item in differences if item.model == model]
+        chosen = [item for item in differences if item.model == model and MANY not in item.metric]
         whole = [item for item in chosen if KINDS not in item.metric]
         order = [f"{metric}{part}" for metric in MAIN_METRICS for part in ("", "/original", "/reversed")]
         # a benchmark's metrics come in its own order

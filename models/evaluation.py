@@ -109,8 +109,13 @@ class BenchmarkSettings(Models):
     @property
     def evaluation(self) -> str:
         """The name of the evaluation."""
-        short = self.benchmark.replace("-", "_")
-        return self.name or (f"{self.run[:38]}_{short}" if self.run else short)
+        short = self.measured_on.replace("-", "_")
+        return self.name or (f"{self.run[:36]}_{short}" if self.run else short)
+
+    @property
+    def measured_on(self) -> str:
+        """The benchmark in the table ``metrics``: with the given history it is another one than with the own."""
+        return self.benchmark if self.history == "own" else f"{self.benchmark}-{self.history}"
 
 
 class HeldOut(Strict):

@@ -278,7 +278,7 @@ class Metric(Strict):
 
     run: str = Field(description="The factory run; of a benchmark without one, the evaluation.")
     model: str = Field(description="The model that was measured: base, the name of a training run, or a given label.")
-    benchmark: str = Field(description="What it was measured on: heldout, ifeval, multi-if, sysbench.")
+    benchmark: str = Field(description="What it was measured on: heldout, ifeval, multi-if, sysbench, sysbench-gt.")
     metric: str = Field(
         description="csr, isr or ssr; these with /original or /reversed, by polarity; csr/kind/KIND, by constraint. "
         "Of ifeval and multi-if: prompt_strict, instruction_strict, prompt_loose, instruction_loose, average."

@@ -148,6 +148,7 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     "answer_benchmark": lambda s: {"seed": s.seed, "policy": role_identity(s, "policy")},
     "score_ifeval": lambda s: {},
     "score_multi_if": lambda s: {},
+    "score_sysbench": lambda s: {**judging_identity(s), "earlier": judge.earlier_identity()},
     "measure_benchmark": lambda s: {},
 }
 

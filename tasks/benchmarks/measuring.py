@@ -16,13 +16,16 @@ from tasks.measuring import Metrics, Plan, bootstrap_over, compare_metrics
 
 
 @stage_task(produces="metrics")
-def measure_benchmark(batch: Batch, scores: list[list[PartRef]], name: BenchmarkName, plan: str) -> Iterator[Metric]:
+def measure_benchmark(
+    batch: Batch, scores: list[list[PartRef]], name: BenchmarkName, measured_on: str, plan: str
+) -> Iterator[Metric]:
     """The benchmark's metrics of each model.
 
     Args:
         batch: The batch.
         scores: The parts with the scores of each model.
         name: The benchmark.
+        measured_on: What the metrics call it.
         plan: A ``Plan`` as JSON; as text it is part of the key.
     """
     wanted = Plan.model_validate_json(plan)
@@ -33,7 +36,7 @@ def measure_benchmark(batch: Batch, scores: list[list[PartRef]], name: Benchmark
         for metric, parts in expand_metrics(benchmark, tally).items():
             value, low, high, n = bootstrap.measure(*parts)
             yield Metric(
-                run=wanted.run, model=label, benchmark=name, metric=metric, value=value, low=low, high=high, n=n
+                run=wanted.run, model=label, benchmark=measured_on, metric=metric, value=value, low=low, high=high, n=n
             )
 
 

@@ -89,7 +89,7 @@ def benchmark_settings(settings: BenchmarkSettings, benchmark: Benchmark) -> Fac
         "seed": settings.seed,
         "batch_size": settings.batch_size,
         "max_failed_share": given.max_failed_share,
-        "judging": given.judging.model_copy(update={"min_kappa": None}),
+        "judging": (settings.judging or given.judging).model_copy(update={"min_kappa": None}),
         "endpoints": endpoints,
         "roles": Roles(policy=policy, judge=judge),
         # models take turns: one server at a time is in memory, of this process
@@ -109,7 +109,8 @@ def is_asked_alike(factory: FactorySettings) -> bool:
 
 def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
     policy = {**settings["roles"]["policy"], "endpoint": None}
-    return {"seed": settings["seed"], "policy": policy, "judge": settings["roles"]["judge"]}
+    judge = {"judge": settings["roles"]["judge"], "votes": settings["judging"]["votes"]}
+    return {"seed": settings["seed"], "policy": policy, **judge}
 
 
 def read_turns(benchmark: Benchmark, settings: BenchmarkSettings) -> tuple[list[BenchmarkTurn], list[RefusedRow]]:

@@ -119,6 +119,9 @@ def compare(
         str | None, Parameter(help="Name of the evaluation; without: RUN_eval, with --benchmark RUN_ifeval or ifeval.")
     ] = None,
     benchmark: Annotated[BenchmarkName | None, Parameter(help="Compare on a public benchmark.")] = None,
+    history: Annotated[
+        Literal["own", "gt"], Parameter(help="With --benchmark: the history that the models were measured with.")
+    ] = "own",
     scored: Annotated[
         bool, Parameter(negative="", help="FIRST, SECOND, ... are files that `rpo score ifeval --rows` has written.")
     ] = False,
@@ -136,6 +139,7 @@ def compare(
         run: The factory run.
         name: The evaluation.
         benchmark: The benchmark.
+        history: The history.
         scored: Compare files.
         data: Folder of the data.
         as_json: A JSON list with an object a difference.
@@ -149,7 +153,7 @@ def compare(
         if left_out:
             err.print(f"Compared on the {common} keys that all files have; {left_out} others are left out.")
     else:
-        on = {"benchmark": benchmark} if benchmark is not None else {}
+        on = {"benchmark": benchmark, "history": history} if benchmark is not None else {}
         model: type[BenchmarkSettings | EvaluationSettings] = BenchmarkSettings if on else EvaluationSettings
         given = {"run": run or (None if on else "demo"), "data": data, "name": name, **on}
         differences = compare_models(_validated(model, given), [first, second, *others])
@@ -165,6 +169,8 @@ def _benchmark_settings(config: Path | None, given: Mapping[str, object]) -> Ben
     if config is not None or Path(SETTINGS_FILE).is_file():
         settings = load_settings(config, environ=os.environ)
         values |= {"endpoints": settings.endpoints, "judge": settings.roles.judge}
+        if "judging" in settings.model_fields_set:
+            values["judging"] = settings.judging
         if given["run"] is None:
             values["policy"] = settings.roles.policy.endpoint
     return _validated(BenchmarkSettings, values)

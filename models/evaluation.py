@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from models.base import Strict
 from models.benchmarks import BenchmarkName, RefusedRow
 from models.records import Metric, PartRef
-from models.settings import Endpoint, Role
+from models.settings import Endpoint, Judging, Role
 
 BASE = "base"
 """Label of the policy as it was before training."""
@@ -105,6 +105,7 @@ class BenchmarkSettings(Models):
     judge: Role | None = Field(
         default=None, description="Who judges where code cannot (sysbench); empty: the run's judge."
     )
+    judging: Judging | None = Field(default=None, description="How that one is asked; empty: as in the run.")
 
     @property
     def evaluation(self) -> str:

@@ -25,7 +25,7 @@ def show_sysbench(score: SysBenchScore) -> None:
     which = "the model's own earlier answers" if score.history == "own" else "the ground truth's earlier answers"
     out.print(
         f"[bold]SysBench[/] {escape(score.file)}: {len(score.models)} models, {score.sessions} sessions, after {which}"
-        + ("" if score.history_known else ", as you say: the file does not")
+        + ("" if score.history_known else " (as you say; the file does not)")
     )
     out.print(_main_table(score.models))
     for metric, kind, title in _SHOWN:

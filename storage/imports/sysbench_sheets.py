@@ -32,8 +32,8 @@ _OF_SHEET = {
 """Columns of the sheet and of the tidy table. Its ``referrence`` is no answer of the ground truth: beside turn n stands
 message n of the dialogue."""
 
-_CRITERION = re.compile(rf"^(\d+)\. ?(.*?) \| ({'|'.join(KINDS)})$", re.MULTILINE | re.DOTALL)
-_VERDICT = re.compile(r"(\d+)\. ?(.*?) \| (.*)")
+_CRITERION = re.compile(rf"^(\d{{1,9}})\. ?(.*?) \| ({'|'.join(KINDS)})$", re.MULTILINE | re.DOTALL)
+_VERDICT = re.compile(r"(\d{1,9})\. ?(.*?) \| (.*)")
 
 
 MOST_TURNS = 1000
@@ -81,7 +81,7 @@ def _of_session(row: Row) -> Iterator[Row | Refused]:
     """A session of the evaluation: its turns are the user's messages, in their order."""
     try:
         yield from list(_criteria_of(row))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         yield _refuse(row, "eval_results", f"not a session as SysBench's program writes it: {error!r}"[:200])
 
 

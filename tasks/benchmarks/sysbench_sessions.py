@@ -51,7 +51,7 @@ class _Session(BaseModel):
     """What is used of a session; what else it holds is passed over."""
 
     system_id: int | Text
-    messages: list[_Message]
+    messages: list[_Message] = Field(min_length=2)
     prompt_infos: dict[str, _Query]
     domain: str | None = Field(default=None, alias="领域")
     rounds_related: bool | None = None
@@ -93,7 +93,7 @@ def _read_session(row: Row) -> Iterator[BenchmarkTurn | Refused]:
 def _turns_of(session: _Session) -> Iterator[BenchmarkTurn]:
     first, *spoken = session.messages
     roles = [message.role for message in spoken]
-    if first.role != "system" or not roles or roles != (["user", "assistant"] * len(roles))[: len(roles)]:
+    if first.role != "system" or roles != (["user", "assistant"] * len(roles))[: len(roles)]:
         raise ValueError("messages are not a system prompt, then queries and answers in turn")
     for turn, (query, answer) in enumerate(zip_longest(spoken[::2], spoken[1::2]), start=1):
         info = session.prompt_infos[query.content]

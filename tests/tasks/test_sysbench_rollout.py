@@ -50,9 +50,10 @@ def test_the_dataset_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"messages": [{"role": "user", "content": "?"}]}, "messages are not a system prompt"),
+        ({"messages": []}, "messages: List should have at least 2 items"),
+        ({"messages": [{"role": "user", "content": "?"}] * 2}, "messages are not a system prompt"),
         ({"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "?"}]}, "in turn"),
-        ({"messages": [{"role": "tool", "content": "s"}]}, "messages.0.role"),
+        ({"messages": [{"role": "tool", "content": "s"}] * 2}, "messages.0.role"),
         ({"prompt_infos": {}}, "no entry for the query 'How do I make dish 1-1?'"),
         ({"prompt_infos": {"a": {"criteria": {"1": {"criteria_type": "x"}}}}}, "criteria_content: Field required"),
         ({"system_id": None}, "system_id"),

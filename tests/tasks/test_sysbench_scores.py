@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from flows.terminal_sysbench import show_sysbench
 from models.errors import ImportFileError
-from models.sysbench import ModelScore, SysBenchScore
+from models.sysbench import History, ModelScore, SysBenchScore
 from tasks.sysbench_scores import score_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,11 @@ def real() -> list[Row]:
                "multi_turn_related", "verdict_raw", "turn_usable"]  # fmt: skip
     rows: list[Row] = pq.read_table(REAL, columns=columns).to_pylist()
     return rows
+
+
+@cache
+def score_real(history: History) -> SysBenchScore:
+    return score_file(REAL, history, resamples=100)
 
 
 def count_by_hand(rows: list[Row]) -> dict[str, float]:
@@ -57,9 +63,9 @@ def count_by_hand(rows: list[Row]) -> dict[str, float]:
     [("gt", "89.51", "80.4", "58.2", 7), ("own", "86.29", "73.0", "47.2", 14)],
 )
 def test_published_numbers_to_every_digit(
-    real: list[Row], history: Any, csr: str, isr: str, ssr: str, models: int
+    real: list[Row], history: History, csr: str, isr: str, ssr: str, models: int
 ) -> None:
-    score = score_file(REAL, history, resamples=100)
+    score = score_real(history)
     found = {model.model: model for model in score.models}
     gpt4o = found["gpt4o"]
     assert (f"{gpt4o.csr:.2f}", f"{gpt4o.isr:.1f}", f"{gpt4o.ssr:.1f}") == (csr, isr, ssr)
@@ -83,7 +89,7 @@ def test_published_numbers_to_every_digit(
 
 
 def test_the_parts_make_up_the_whole(real: list[Row]) -> None:
-    for model in score_file(REAL, "gt", resamples=100).models:
+    for model in score_real("gt").models:
         assert {kind: len(values) for kind, values in model.by.items()} == {
             "turn": 5, "domain": 22, "kind": 6, "alignment": 2, "relation": 2
         }  # fmt: skip
@@ -103,7 +109,7 @@ def test_the_parts_make_up_the_whole(real: list[Row]) -> None:
 
 
 def test_one_part_by_hand(real: list[Row]) -> None:
-    [model] = [model for model in score_file(REAL, "own", resamples=100).models if model.model == "llama3_8b"]
+    [model] = [model for model in score_real("own").models if model.model == "llama3_8b"]
     rows = [row for row in real if (row["model"], row["history_kind"]) == ("llama3_8b", "own")]
     role = [row["verdict_raw"] == "是" for row in rows if row["criterion_type"] == "role"]
     assert model.by["kind"]["role"]["csr"].model_dump() == pytest.approx(

@@ -92,6 +92,7 @@ def test_domains_are_too_many_for_the_terminal(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 @pytest.mark.model
+@pytest.mark.long
 def test_the_embedded_model_answers_and_judges_itself(rpo: Rpo, tmp_path: Path) -> None:
     """A model of 135M parameters is no judge: what it cannot put in the asked form is unscored, and counted."""
     file = write_sessions(tmp_path / "data.json", [make_session(1, turns=2), make_session(2, turns=2)])

@@ -17,6 +17,7 @@ from flows.cli_export import export
 from flows.cli_factory import run_factory
 from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_operate import down, resume, up
+from flows.cli_report import report
 from flows.cli_score import app as score
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
@@ -47,6 +48,7 @@ app.command(compact)
 app.command(up)
 app.command(down)
 app.command(resume)
+app.command(report)
 app.command(scripted_server)
 
 

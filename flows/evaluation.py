@@ -10,6 +10,7 @@ from prefect import flow
 from flows.candidates import Candidate, find_candidates
 from flows.factory import RUNNER
 from flows.held_out import draw_held_out, hold_out_roles, reverse_systems
+from flows.report.publishing import publish_report
 from flows.run import Part, Run, open_run
 from flows.scores import earlier_models, finish_evaluation, keep_models
 from flows.stages import expand_users, judge_responses, play_dialogues, read_personas, sample_responses
@@ -48,7 +49,9 @@ def evaluate(settings: EvaluationSettings) -> EvaluationSummary:
         run.collect(systems, twins, users, turns)
         answered = [answer_and_judge(run, candidate, turns) for candidate in candidates]
         models = keep_models(run, earlier, answered)
-        return finish_evaluation(run, settings, trained, models, left_out)
+        summary = finish_evaluation(run, settings, trained, models, left_out)
+    publish_report(settings.data, settings.run)
+    return summary
 
 
 def answer_and_judge(run: Run, candidate: Candidate, turns: Sequence[Part]) -> EvaluatedModel:

@@ -10,6 +10,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.chain import Chain
 from flows.finish import finish_run
+from flows.report.publishing import publish_report, report_failure
 from flows.rounds import begin_round
 from flows.run import open_run
 from models.settings import FactorySettings
@@ -20,7 +21,12 @@ from models.summary import RunSummary
 RUNNER: TaskRunner[PrefectFuture[Any]] = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
 
 
-@flow(name="factory", flow_run_name="factory {settings.run}", task_runner=RUNNER)
+@flow(
+    name="factory",
+    flow_run_name="factory {settings.run}",
+    task_runner=RUNNER,
+    on_failure=[report_failure],
+)
 def factory(settings: FactorySettings, policy: str | None = None) -> RunSummary:
     """Seeds to audited preference pairs (paper, section 3).
 
@@ -31,4 +37,6 @@ def factory(settings: FactorySettings, policy: str | None = None) -> RunSummary:
     settings, previous = begin_round(settings, policy)
     with open_run(settings, policy=policy, previous=previous) as run:
         Chain(run).make("audit_pairs")
-        return finish_run(run)
+        summary = finish_run(run)
+    publish_report(settings.data, settings.run)
+    return summary

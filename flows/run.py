@@ -194,13 +194,21 @@ def open_run(
                 yield Run(settings, store, book, watch)
         except BaseException as error:
             try:
-                book.finish("failed")  # of a run that another machine has taken over this is refused
+                # of a run that another machine has taken over this is refused
+                book.finish("failed", failure=_say_why(error))
             finally:
                 close_gateway(stopped=not isinstance(error, Exception))
             raise
         finally:
             close_gateway()
             _refresh_catalog(store.place)
+
+
+def _say_why(error: BaseException) -> str:
+    """What ended a run, for its manifest."""
+    if not isinstance(error, Exception):
+        return "It was stopped."
+    return str(error) if isinstance(error, FactoryError) else f"{type(error).__name__}: {error}"
 
 
 def _say(text: str) -> None:

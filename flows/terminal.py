@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from flows import run as current_run
+from flows.report import report_path
 from flows.rounds import tabulate_rounds
 from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
 from models.errors import FactoryError
@@ -173,6 +174,8 @@ def show_next_steps(summary: RunSummary, data: str) -> None:
     for name, splits in summary.exported.items():
         counts = ", ".join(f"{count} {split}" for split, count in splits.items())
         out.print(f"  {escape(str(summary.export_folder))}/{name:<13} {counts}")
+    if (report := report_path(data, summary.run)).is_file():
+        out.print(f"  {escape(str(report))}   the report, for a browser")
     out.print(f"  {escape(str(machine_dir(data)))}/catalog.duckdb   every table of every run, for any DuckDB client")
     folder = command_folder()
     data = escape(data)

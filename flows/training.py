@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 
 from flows import run as current_run
 from flows.cancellation import is_cancelled, show_as_cancelled
+from flows.report.publishing import publish_report
 from flows.trained import read_trained
 from flows.training_artifacts import TrainingProgress, publish_training
 from models.errors import SettingsError
@@ -74,6 +75,7 @@ def train(settings: TrainingSettings) -> TrainingOutcome:
         finished = read_finished(training, config)
         record = finished or launch_trainer(training)
         publish_training(training.folder, config, record, left_out)
+    publish_report(settings.data, settings.run)
     return TrainingOutcome(
         name=training.folder.name,
         folder=str(training.folder),

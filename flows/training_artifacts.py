@@ -20,7 +20,7 @@ from prefect.artifacts import (
 from flows.watching import Listener
 from models.markdown import table
 from models.training import TrainingConfig, TrainingRecord
-from tasks.training.record import CURVES
+from tasks.training.record import CURVES, tabulate_record
 
 _STEP = re.compile(r"step (\d+)/(\d+) ")
 
@@ -81,16 +81,7 @@ def publish_training(folder: Path, config: TrainingConfig, record: TrainingRecor
 
 def render_training(name: str, config: TrainingConfig, record: TrainingRecord, left_out: dict[str, int]) -> str:
     """The outcome of a training run in markdown."""
-    shown = [metric for metric in record.last if metric.startswith("rewards/") or metric in ("loss", "grad_norm")]
-    numbers = [
-        (
-            metric,
-            _number(record.first.get(metric)),
-            _number(record.last[metric]),
-            _number(record.validation.get(f"eval_{metric}")),
-        )
-        for metric in sorted(shown)
-    ]
+    numbers = [(metric, *map(_number, values)) for metric, *values in tabulate_record(record)]
     facts: list[tuple[object, ...]] = [
         ("method", record.method),
         ("base model", record.model),

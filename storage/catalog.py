@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,7 +138,9 @@ def _select(store: PartStore, dataset: str, addresses: list[str]) -> str:
     return f"SELECT {columns} FROM read_parquet([{files}], union_by_name = true)"
 
 
-def query(root: Root, sql: str, *, limit: int | None = None) -> QueryResult:
+def query(
+    root: Root, sql: str, parameters: Mapping[str, Any] | None = None, *, limit: int | None = None
+) -> QueryResult:
     """Run one reading statement over the catalog, which is made first if it is not there.
 
     Nothing can be written, and nothing outside ``root`` can be read.
@@ -145,6 +148,7 @@ def query(root: Root, sql: str, *, limit: int | None = None) -> QueryResult:
     Args:
         root: The data folder.
         sql: One SELECT, FROM, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
+        parameters: Values for the names in it, such as ``$ids``.
         limit: Rows to return at most; ``truncated`` says whether there were more.
 
     Raises:
@@ -158,11 +162,11 @@ def query(root: Root, sql: str, *, limit: int | None = None) -> QueryResult:
         if not path.exists() or not _is_current(root):
             build_catalog(root)
         try:
-            return _fetch(root, path, sql, limit)
+            return _fetch(root, path, sql, parameters, limit)
         except duckdb.IOException:
             # a part was deleted or replaced since: look again, once
             build_catalog(root)
-            return _fetch(root, path, sql, limit)
+            return _fetch(root, path, sql, parameters, limit)
     except duckdb.Error as error:
         runs = ", ".join(manifest.run for manifest in list_runs(root)) or "none"
         raise StorageError(
@@ -200,7 +204,7 @@ def _check_reading(sql: str) -> None:
         )
 
 
-def _fetch(root: Root, path: Path, sql: str, limit: int | None) -> QueryResult:
+def _fetch(root: Root, path: Path, sql: str, parameters: Mapping[str, Any] | None, limit: int | None) -> QueryResult:
     # Attached to a database of its own: connections to one file share an instance in a process, and the second
     # thread would find its configuration locked
     with connect(root) as db:
@@ -210,7 +214,7 @@ def _fetch(root: Root, path: Path, sql: str, limit: int | None) -> QueryResult:
         db.execute("SET allowed_directories = ?", [[allowed]])
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
-        cursor = db.execute(sql)
+        cursor = db.execute(sql, parameters)
         columns = [column[0] for column in cursor.description or []]
         if limit is None:
             return QueryResult(columns, cursor.fetchall())

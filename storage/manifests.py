@@ -46,6 +46,9 @@ class Manifest(Strict):
     status: RunStatus = Field(
         default="running", description="running, complete, failed, or partial: some of its stages were made."
     )
+    failure: str | None = Field(
+        default=None, description="Why it failed, in the words of the error; null: it did not, or its process died."
+    )
     parts: list[PartRef] = Field(default=[], description="The parts of the run, in the order they were added.")
     summary: dict[str, Any] | None = Field(default=None, description="What the run made; null until it is complete.")
 
@@ -170,11 +173,15 @@ class RunBook:
                 self._known.update(new)
 
     def finish(
-        self, status: Literal["complete", "failed", "partial"], summary: dict[str, Any] | None = None
+        self,
+        status: Literal["complete", "failed", "partial"],
+        summary: dict[str, Any] | None = None,
+        *,
+        failure: str | None = None,
     ) -> Manifest:
         """Close the run, now."""
         with self._lock:
-            self._save(status=status, summary=summary, finished_at=datetime.now(UTC))
+            self._save(status=status, summary=summary, failure=failure, finished_at=datetime.now(UTC))
             return self._manifest
 
     def _save(self, **changes: Any) -> None:

@@ -20,7 +20,7 @@ CARD = "README.md"
 _PACKAGES = ("rpo-factory", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 # what a person looks at: the title of a panel, and the metrics in it
-_PANELS = {
+PANELS = {
     "Loss": ("loss", "eval_loss"),
     "Rewards (without margin)": ("rewards/chosen", "rewards/rejected"),
     "Accuracy": ("rewards/accuracies", "rewards/margin_accuracies", "eval_rewards/accuracies"),
@@ -66,6 +66,12 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
         file.flush()
 
 
+def line_name(metric: str) -> str:
+    """What a curve is called in a legend."""
+    shown = metric.removeprefix("eval_").removeprefix("rewards/")
+    return f"validation {shown}" if metric.startswith("eval_") else shown
+
+
 def draw_curves(folder: Path, title: str) -> Path:
     """Loss, rewards and accuracy over the steps; only panels that the method has."""
     os.environ.setdefault("MPLBACKEND", "Agg")
@@ -73,7 +79,7 @@ def draw_curves(folder: Path, title: str) -> Path:
 
     rows = read_metrics(folder)
     panels = {
-        name: [metric for metric in metrics if any(metric in row for row in rows)] for name, metrics in _PANELS.items()
+        name: [metric for metric in metrics if any(metric in row for row in rows)] for name, metrics in PANELS.items()
     }
     shown = {name: metrics for name, metrics in panels.items() if metrics}
     figure = Figure(figsize=(4.6 * max(1, len(shown)), 3.4), layout="constrained")
@@ -82,9 +88,8 @@ def draw_curves(folder: Path, title: str) -> Path:
         axes = figure.add_subplot(1, len(shown), place)
         for metric in metrics:
             points = [(row["step"], row[metric]) for row in rows if metric in row]
-            held_out = metric.startswith("eval_")
-            label = ("validation " if held_out else "") + metric.removeprefix("eval_").removeprefix("rewards/")
-            axes.plot(*zip(*points, strict=True), marker="o" if held_out else None, markersize=4, label=label)
+            marker = "o" if metric.startswith("eval_") else None
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=line_name(metric))
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("step")
         axes.grid(visible=True, alpha=0.3)
@@ -148,6 +153,15 @@ def _describe_weights(config: TrainingConfig) -> str:
 
 def _table(head: tuple[str, str], rows: Sequence[tuple[str, object]]) -> list[str]:
     return [f"| {left} | {right} |" for left, right in (head, ("---", "---"), *rows)]
+
+
+def tabulate_record(record: TrainingRecord) -> list[tuple[str, float | None, float, float | None]]:
+    """The metrics that a person looks at: of the first step, of the last one, and on the held-out rows."""
+    shown = [metric for metric in record.last if metric.startswith("rewards/") or metric in ("loss", "grad_norm")]
+    return [
+        (metric, record.first.get(metric), record.last[metric], record.validation.get(f"eval_{metric}"))
+        for metric in sorted(shown)
+    ]
 
 
 def write_record(folder: Path, record: TrainingRecord) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from models import demo
 from tests.flows.conftest import ROOT
+from tests.report_page import report_of, table
 
 pytest.importorskip("trl", reason="needs the extra `train`")
 pytestmark = [pytest.mark.long, pytest.mark.model]
@@ -68,6 +69,16 @@ def test_seeds_become_a_measured_adapter_in_one_flow_run(prefect_env: dict[str, 
     assert [model["label"] for model in measured["models"]] == ["base", "demo_rpo"]
     assert {item["metric"] for item in measured["differences"]} >= {"csr", "isr", "ssr", "csr/original", "csr/reversed"}
     assert measured["calls_made"] > 0
+
+    page = report_of(tmp_path / "data", "demo")
+    [loss] = [row for row in table(page, "Metrics of demo_rpo") if row[0] == "loss"]
+    assert loss[1:3] == [f"{record[place]['loss']:.3f}" for place in ("first", "last")]
+    assert [row[0] for row in table(page, "Loss")] == ["1", "2", "3"]
+    after = {row[0]: row[1:3] for row in table(page, "Values with 95 % intervals")}
+    for item in measured["metrics"]:
+        if "/kind/" not in item["metric"]:
+            place = ["base", "demo_rpo"].index(item["model"])
+            assert after[item["metric"]][place].split(" ")[0] == f"{item['value']:.3f}"
 
     by_parent = children(prefect_env["PREFECT_API_URL"], "demo")
     assert by_parent == {"factory": "COMPLETED", "train": "COMPLETED", "evaluation": "COMPLETED"}

@@ -14,6 +14,7 @@ from models.evaluation import EvaluationSettings
 from models.loading import validate_settings
 from storage.manifests import Manifest
 from tests.flows.conftest import Rpo, Scripted, one_message, settings_file
+from tests.report_page import report_of, table
 
 TWO_MODELS = ("--model", "base", "--model", "mine=endpoint:other")
 SMALL = ("--systems", "3", "--samples", "2")
@@ -57,6 +58,12 @@ def test_evaluate_again_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path
             assert item["low"] is None or item["low"] <= item["value"] <= item["high"]
         kinds = [item["n"] for (model, name), item in metrics.items() if model == label and "/kind/" in name]
         assert sum(kinds) == metrics[label, "csr"]["n"]
+
+    # and the report of the run has them
+    shown = {row[0]: row[1:3] for row in table(report_of(data, "test"), "Values with 95 % intervals")}
+    for (label, metric), item in metrics.items():
+        if "/kind/" not in metric:
+            assert shown[metric][["base", "mine"].index(label)].split(" ")[0] == f"{item['value']:.3f}"
 
     # the same again costs nothing, and so does another question about what is stored
     calls = scripted.counts()["requests"]

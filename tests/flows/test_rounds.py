@@ -27,6 +27,7 @@ from tasks.measuring import tally_models
 from tasks.training.gguf_lora import adapter_identity
 from tests.flows.conftest import Rpo, settings_file, start_scripted, stop
 from tests.flows.test_evaluation import write_adapter, write_record
+from tests.report_page import report_of, table
 from tests.tiny_model import write_first_layers
 
 TURNS, SAMPLES = 20, 4
@@ -63,6 +64,8 @@ def test_two_rounds_over_the_same_turns(rpo: Rpo, tmp_path: Path) -> None:
     assert rpo.sql(data, "select distinct model from second.responses") == [{"model": listed}]
     assert after.summary is not None
     base, trained_ = after.summary["rounds"]
+    rounds = {row[0]: row[1:] for row in table(report_of(data, "second"), "The rounds beside each other")}
+    assert rounds["csr"] == [f"{item['csr']:.3f}" for item in (base, trained_)]
     tallies = tally_models(PartStore(data), {m.run: m.parts_of("judgments") for m in (before, after)}, without=[])
     for item in (base, trained_):
         assert (item["responses"], item["turns"], item["unscored"]) == (TURNS * SAMPLES, TURNS, 0)

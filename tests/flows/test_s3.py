@@ -19,6 +19,7 @@ from storage.roots import Root, data_root
 from storage.shared_calls import SHARE_S
 from tests.flows.conftest import Rpo, settings_file, start_scripted, stop
 from tests.flows.test_kill import kill_group
+from tests.report_page import report_of
 from tests.s3_store import BUCKET, Store, environment, start_store
 from tests.tiny_model import make_tiny_model
 
@@ -113,6 +114,7 @@ def test_one_machine_finishes_what_a_killed_one_began(prefect_env: dict[str, str
             # a third machine, which has seen nothing of it
             [counted] = third.rpo.json("sql", "select count(*) as n from test.pairs", "--data", DATA)
             assert counted["n"] == local["pairs"]
+            assert third.rpo.json("report", "--data", DATA)["report"] == str(report_of(third.cache, "test"))
             third.rpo("export", "--run", "test", "--data", DATA)
             exported = hash_files(third.cache / "exports/test")
             assert exported == hash_files(second.cache / "exports/test") == hash_files(here / "exports/test")

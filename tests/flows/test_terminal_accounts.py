@@ -83,8 +83,8 @@ def test_queries_are_told_and_the_rest_is_in_the_artifact() -> None:
     line = say_diversity(diversity)
     assert line.startswith("queries en: 100% distinct openings, 100% distinct trigrams") and "responses" not in line
     page = render_markdown(summary(account(), diversity=diversity))
-    assert "| responses | en | 4 | 4 | 0.25 | 0.25 |" in page
-    assert "| sample_responses | policy | m | 40 | 0 | 0 | 0 | 1000 | 2000 | unknown | 0.50 | 5.0 |" in page
+    assert "| responses | en | 4 | 4 | 25% | 25% |" in page
+    assert "| sample_responses | policy | m | 40 | 0 | 0 | 0 | 1,000 | 2,000 | unknown | 0.50 | 5.0 |" in page
 
 
 def test_numbers_are_whole_on_a_narrow_terminal() -> None:

@@ -1,0 +1,39 @@
+"""The command ``rpo report``."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from storage.roots import data_root
+
+Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
+
+
+def report(
+    *,
+    run: Annotated[str | None, Parameter(help="Name of the run; without: the newest one.")] = None,
+    data: Data = "data",
+    to: Annotated[Path | None, Parameter(help="File to write; without: reports/RUN.html in the data folder.")] = None,
+    open_: Annotated[bool, Parameter(name="--open", negative="", help="Show it in a browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a run: one HTML file with pictures, to be opened from disk, sent or printed."""
+    # imported here: charts and templates take half a second
+    from flows.report.writing import newest_run, write_report
+    from flows.terminal import out
+
+    root = data_root(data)
+    name = run or newest_run(root)
+    path = write_report(root, name, to).resolve()
+    if as_json:
+        print(json.dumps({"run": name, "report": str(path)}))
+    else:
+        out.print(str(path), markup=False)
+    if open_:
+        webbrowser.open(path.as_uri())

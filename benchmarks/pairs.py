@@ -43,7 +43,8 @@ SELECT substr(sha256('r' || t || '-' || s), 1, 16) AS response_id, substr(sha256
        AS dialogue_id, t % {turns} + 1 AS turn, s AS sample,
        CASE WHEN hash('x' || t || '-' || s) % 50 = 0 THEN 'Sorry.' ELSE (
            SELECT string_agg(['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta', 'eta', 'theta']
-               [(hash(t || '-' || s || '-' || i) % 8)::INT + 1], ' ' ORDER BY i) FROM range(40) words(i)) END AS text,
+               [(hash(t || '-' || s || '-' || i) % 8)::INT + 1], ' ' ORDER BY i) FROM range({words}) words(i)) END
+       AS text,
        'policy' AS model, 'stop' AS finish_reason, 300::BIGINT AS prompt_tokens,
        60 + (hash(t || 'n' || s) % 40)::BIGINT AS completion_tokens, 'sampled' AS origin
 FROM range({first}, {last}) turns(t), range({samples}) samples(s)
@@ -60,14 +61,24 @@ FROM (SELECT t, s, k, hash(t || 'a' || s || 'b' || k) % 1000 AS chance
 """
 
 
-def make_run(root: Path, rows: int, parts: int | None = None) -> None:
-    """Write a synthetic run of ``rows`` judgments, in so many parts (None: as many as a run of that size has)."""
+def make_run(root: Path, rows: int, parts: int | None = None, *, words: int = 40) -> None:
+    """Write a synthetic run of ``rows`` judgments, in so many parts (None: as many as a run of that size has).
+
+    Responses have so many words.
+    """
     store, turns = PartStore(root), rows // (SAMPLES * CONSTRAINTS)
     parts = parts or max(1, rows // ROWS_OF_A_PART)
     with duckdb.connect() as db:
         for part in range(parts):
             first, last = (turns * number // parts for number in (part, part + 1))
-            numbers = {"turns": TURNS, "samples": SAMPLES, "constraints": CONSTRAINTS, "first": first, "last": last}
+            numbers = {
+                "turns": TURNS,
+                "samples": SAMPLES,
+                "constraints": CONSTRAINTS,
+                "first": first,
+                "last": last,
+                "words": words,
+            }
             for dataset, query in (("responses", _RESPONSES), ("judgments", _JUDGMENTS)):
                 table = db.sql(query.format(**numbers)).to_arrow_table()
                 # what code decides has no votes that could be split

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from flows.cli_browse import browse
 from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
 from flows.cli_export import export
@@ -43,6 +44,7 @@ app.command(evaluate)
 app.command(compare)
 app.command(export)
 app.command(score)
+app.command(browse)
 app.command(gc)
 app.command(compact)
 app.command(up)

@@ -32,6 +32,9 @@ def export(
     validation_share: Annotated[
         float | None, Parameter(help="Share of dialogues held out; without: that of the run's settings.")
     ] = None,
+    without_flagged: Annotated[
+        bool, Parameter(negative="", help="Leave out the pairs that were flagged in `rpo browse`.")
+    ] = False,
     license_: Annotated[
         str | None, Parameter(name="--license", help="License of the dataset for its card, such as cc-by-4.0.")
     ] = None,
@@ -52,6 +55,7 @@ def export(
     """Write a finished run again: for TRL, LLaMA-Factory, `datasets` (Parquet), and the baselines SFT, KTO, DPO."""
     from storage.exports import export_run
     from storage.exports.hub import check_destination, push_folder, require_token
+    from storage.flags import read_flags
     from storage.manifests import load
     from storage.parts import PartStore
 
@@ -65,7 +69,8 @@ def export(
     root = data_root(data)
     manifest = load(root, run)
     given = {"formats": format_ or None, "validation_share": validation_share, "license": license_}
-    summary = export_run(PartStore(root), manifest, _options(manifest, given))
+    without = read_flags(root) if without_flagged else ()
+    summary = export_run(PartStore(root), manifest, _options(manifest, given), without=without)
     told: dict[str, Any] = summary.model_dump()
     if destination is not None:
         told["push"] = _plan(summary, destination, str(endpoint), dry_run)

@@ -13,7 +13,7 @@ from models.base import Language
 from models.constraints import ALL_CHECKS
 from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.loading import describe_settings
-from models.records import DATASETS
+from models.records import TABLES
 from models.settings import FactorySettings
 from models.training import TrainingSettings
 
@@ -66,7 +66,7 @@ def render_tables() -> str:
         "# Tables\n\nOne view each in `DATA/catalog.duckdb`: a schema a run, the newest run also in `main`. ",
         "Written from the code by `make docs`.\n",
     ]
-    for name, model in DATASETS.items():
+    for name, model in TABLES.items():
         summary = (model.__doc__ or "").strip().splitlines()[0]
         parts.append(f"\n## {name}\n\n{summary}\n\n| column | type | meaning |\n| --- | --- | --- |\n")
         for column in arrow_schema(model):

@@ -295,6 +295,15 @@ class Metric(Strict):
     )
 
 
+class Flag(Strict):
+    """A pair that a person has flagged in the pair browser; of all runs, in `main` only."""
+
+    pair_id: str = Field(min_length=1, description="The pair.")
+    run: str = Field(description="The run that it was looked at in.")
+    note: str = Field(default="", max_length=2000, description="Why, in the person's words; may be empty.")
+    flagged_at: str = Field(description="When it was flagged: UTC, ISO 8601.")
+
+
 DATASETS: dict[str, type[BaseModel]] = {
     "roles": RoleSeed,
     "personas": PersonaSeed,
@@ -315,6 +324,9 @@ DATASETS: dict[str, type[BaseModel]] = {
     "scores": Score,
 }
 """Every dataset by its name: the Parquet folder, the SQL view and the word in the docs are this one."""
+
+TABLES: dict[str, type[BaseModel]] = {**DATASETS, "flags": Flag}
+"""Every SQL view: the datasets, and what people said of them."""
 
 
 class PartRef(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sys
@@ -13,10 +14,11 @@ from pydantic import BaseModel
 
 from models.arrow import arrow_schema
 from models.errors import StorageError
-from models.records import DATASETS, PartRef
+from models.records import DATASETS, TABLES, Flag, PartRef
 from storage.compaction import find_compacted
 from storage.duck import connect
 from storage.files import atomic_path
+from storage.flags import flags_glob
 from storage.manifests import RUNS_FOLDER, Manifest, list_runs
 from storage.migrated import find_current
 from storage.parts import PartStore
@@ -117,6 +119,10 @@ def _make_main(db: duckdb.DuckDBPyConnection, store: PartStore, newest: Manifest
         # a view of the view: binding thousands of files a second time would cost as much as the first
         source = f"FROM {_name(newest.run)}.{_name(dataset)}" if newest else _select(store, dataset, [])
         _make_view(db, f"main.{_name(dataset)}", model, source)
+    # looked for at every query: a flag is seen as soon as it is there
+    columns = ", ".join(f"{name}: 'VARCHAR'" for name in Flag.model_fields)
+    flags = f"FROM read_json({_text(flags_glob(store.place))}, columns = {{{columns}}}, format = 'newline_delimited')"
+    _make_view(db, "main.flags", Flag, flags)
 
 
 def _make_view(db: duckdb.DuckDBPyConnection, view: str, model: type[BaseModel], source: str) -> None:
@@ -171,8 +177,7 @@ def query(
         runs = ", ".join(manifest.run for manifest in list_runs(root)) or "none"
         raise StorageError(
             f"DuckDB refuses: {str(error).strip()}",
-            next_step=f"Tables: {', '.join(DATASETS)}. Runs (a schema each): {runs}. "
-            'Columns: rpo sql "describe pairs".',
+            next_step=f'Tables: {", ".join(TABLES)}. Runs (a schema each): {runs}. Columns: rpo sql "describe pairs".',
         ) from error
 
 
@@ -211,7 +216,8 @@ def _fetch(root: Root, path: Path, sql: str, parameters: Mapping[str, Any] | Non
         db.execute(f"ATTACH {_text(str(path.resolve()))} AS catalog (READ_ONLY)")
         db.execute("USE catalog.main")
         allowed = str(path.parent.resolve()) if isinstance(root, Path) else f"{root}/"
-        db.execute("SET allowed_directories = ?", [[allowed]])
+        # and as it stands in the pattern of the flags
+        db.execute("SET allowed_directories = ?", [[allowed, glob.escape(allowed)]])
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
         cursor = db.execute(sql, parameters)

@@ -42,8 +42,8 @@ PART_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})\.parquet")
 # Prefect names the results of failed task runs by an id of its own
 _RESULT = re.compile(r"((?P<dataset>[a-z_]+)-)?(?P<key>[0-9a-f]{32})")
 _OURS: Final = {
-    *DATASETS, "runs", "tmp", "exports", "reports", "training", "logs", RESULTS_FOLDER, MIGRATED_FOLDER,
-    COMPACTED_FOLDER,
+    *DATASETS, "runs", "tmp", "exports", "reports", "training", "logs", "browse", "flags", RESULTS_FOLDER,
+    MIGRATED_FOLDER, COMPACTED_FOLDER,
     CATALOG_FILE, f"{CATALOG_FILE}.wal", CALL_CACHE_FILE, f"{CALL_CACHE_FILE}-wal", f"{CALL_CACHE_FILE}-shm",
 }  # fmt: skip
 

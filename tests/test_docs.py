@@ -11,7 +11,7 @@ import pytest
 
 from flows.reference import DOCS, PAGES
 from models.constraints import ALL_CHECKS
-from models.records import DATASETS
+from models.records import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -23,7 +23,7 @@ def test_reference_pages_are_fresh(page: str) -> None:
 
 
 def test_readme_names_every_table_and_every_room() -> None:
-    for name in DATASETS:
+    for name in TABLES:
         assert f"| `{name}` |" in README
     for folder in ("flows", "tasks", "tasks/llm", "storage", "models", "deployments", "seeds", "tests", "benchmarks"):
         assert f"\n{folder}/ " in README
@@ -51,4 +51,4 @@ def readme_sql() -> list[str]:
 
 
 def test_every_table_has_an_example() -> None:
-    assert len(readme_sql()) == len(DATASETS), json.dumps(readme_sql())
+    assert len(readme_sql()) == len(TABLES), json.dumps(readme_sql())

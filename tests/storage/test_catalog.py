@@ -11,7 +11,7 @@ import pytest
 
 from models.base import digest
 from models.errors import StorageError
-from models.records import DATASETS, Metric, PartRef
+from models.records import DATASETS, TABLES, Metric, PartRef
 from storage.catalog import build_catalog, query
 from storage.manifests import Manifest, RunBook, manifest_path
 from storage.parts import PartStore
@@ -44,7 +44,7 @@ def data(tmp_path: Path) -> Data:
 
 def test_no_runs_and_no_parts(data: Data) -> None:
     assert build_catalog(data.root) == []
-    for dataset, model in DATASETS.items():
+    for dataset, model in TABLES.items():
         result = query(data.root, f"FROM {dataset}")
         assert (result.columns, result.rows) == (list(model.model_fields), [])
     data.book("empty")
@@ -66,11 +66,11 @@ def test_a_schema_a_run_and_the_newest_in_main(data: Data) -> None:
 def test_every_view_and_column_has_its_comment(data: Data) -> None:
     data.book("run")
     build_catalog(data.root)
-    for schema in ("main", "run"):
+    for schema, tables in (("main", TABLES), ("run", DATASETS)):
         views = data.ask(
             f"SELECT view_name, comment FROM duckdb_views() WHERE schema_name = '{schema}' AND NOT internal"
         )
-        assert {name for name, _ in views} == set(DATASETS)
+        assert {name for name, _ in views} == set(tables)
         assert all(comment for _, comment in views)
         columns = data.ask(
             "SELECT table_name, column_name, comment FROM duckdb_columns() "
@@ -78,7 +78,7 @@ def test_every_view_and_column_has_its_comment(data: Data) -> None:
         )
         expected = {
             (dataset, name, field.description)
-            for dataset, model in DATASETS.items()
+            for dataset, model in tables.items()
             for name, field in model.model_fields.items()
         }
         assert set(columns) == expected
@@ -241,14 +241,14 @@ def test_reading_is_allowed(data: Data, sql: str) -> None:
 )
 def test_everything_else_is_refused(data: Data, sql: str) -> None:
     outside = data.root.parent
-    data.store.ensure_schemas()
+    build_catalog(data.root)
     (outside / "secret").write_text("secret")
     before = sorted(path.name for path in outside.rglob("*"))
     escaped = sql.format(outside=str(outside).replace("'", "''"), data=str(data.root).replace("'", "''"))
     with pytest.raises(StorageError):
         query(data.root, escaped)
     after = sorted(path.name for path in outside.rglob("*"))
-    assert [name for name in after if name not in before and name != "catalog.duckdb"] == []
+    assert [name for name in after if name not in before] == []
 
 
 def test_an_error_lists_what_there_is(data: Data) -> None:

@@ -79,6 +79,7 @@ bench: $(DEV)       ## every benchmark: prints ratios
 	$(BIN)/python -m benchmarks.batches
 	$(BIN)/python -m benchmarks.exports
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.browse
 
 clean:              ## the environment, not the data
 	rm -rf $(VENV)

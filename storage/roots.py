@@ -1,9 +1,10 @@
 """Where DATA is: a folder, or ``s3://bucket/prefix``; and what stays on a machine even then.
 
-What must be shared to make one run from several machines is in DATA: parts, manifests, run locks, completed calls. All
-else is of a machine, and can be made anew from those: the catalog (views), exports (equal byte for byte wherever they
-are made), Prefect's remembered results (the part is the truth), server logs, scratch, the call cache's database (SQLite
-needs a disk of its own), trained models (they are served from a disk). With a local DATA both are one folder.
+What must be shared to make one run from several machines is in DATA: parts, manifests, run locks, completed calls, and
+flags. All else is of a machine, and can be made anew from those: the catalog (views), the index of `rpo browse`,
+exports (equal byte for byte wherever they are made), Prefect's remembered results (the part is the truth), server logs,
+scratch, the call cache's database (SQLite needs a disk of its own), trained models (they are served from a disk). With
+a local DATA both are one folder.
 """
 
 from __future__ import annotations

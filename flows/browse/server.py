@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import uvicorn
 from pydantic import Field, ValidationError
 from starlette.applications import Starlette
@@ -153,6 +154,7 @@ def make_app(browser: Browser, port: int) -> Starlette:
         exception_handlers={
             FactoryError: _show_error,
             ValidationError: _show_invalid,
+            duckdb.Error: _show_damage,
             HTTPException: _show_refused,
         },
     )
@@ -164,6 +166,10 @@ def _refuse(status: int, what: str, safe: str = "", next_step: str = "") -> Resp
 
 async def _show_error(_: Request, error: Any) -> Response:
     return _refuse(500, error.what, error.safe, error.next_step)
+
+
+async def _show_damage(_: Request, error: Any) -> Response:
+    return _refuse(500, f"DuckDB refuses: {error}.", "Nothing was changed.", "Type: rpo doctor --store")
 
 
 async def _show_invalid(_: Request, error: Any) -> Response:

@@ -434,6 +434,23 @@ def test_a_flagged_pair_leaves_the_export(served: Served, look: Callable[..., Op
     assert total(other) == 0
 
 
+def test_a_part_that_is_gone_is_said_on_the_page(served: Served, open_page: OpenPage) -> None:
+    store = PartStore(served.root)
+    (part,) = load(served.root, RUN).parts_of("judgments")
+    page = open_page(served.address).page
+    answered(page, 1)
+    first = shown(page)
+    away = store.path(part).rename(served.root / "away")
+    try:
+        page.keyboard.press("j")
+        page.get_by_role("alert").get_by_text(part.key).wait_for()
+        assert shown(page) == first
+    finally:
+        away.rename(store.path(part))
+    then(page, lambda: page.keyboard.press("j"))
+    assert not page.get_by_role("alert").is_visible()
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, PHONE])
 def test_everybody_can_use_it(served: Served, look: Callable[..., Opened], dark: bool, width: int) -> None:

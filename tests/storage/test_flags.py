@@ -72,7 +72,7 @@ def test_many_hands_at_once(tmp_path: Path) -> None:
 
 
 def test_a_killed_writer_leaves_whole_flags(tmp_path: Path) -> None:
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(
             [sys.executable, "-c", WRITE_FLAGS, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
         ) as writer:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def connect(root: Root, database: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(root: Root, database: Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """A connection that can read the parts under a root.
 
     DuckDB's own S3 reader (httpfs) is a download, not part of its package: it reads through s3fs instead.
@@ -20,10 +20,11 @@ def connect(root: Root, database: Path | None = None) -> duckdb.DuckDBPyConnecti
     Args:
         root: The data folder.
         database: A file; None: in memory.
+        read_only: Several processes may have the file open, and nobody changes it.
     """
     import duckdb  # here: a stage that asks models and makes no pairs does without its 40 MB
 
-    db = duckdb.connect(str(database) if database else ":memory:")
+    db = duckdb.connect(str(database) if database else ":memory:", read_only=read_only)
     if not isinstance(root, Path):
         db.register_filesystem(filesystem())
     return db

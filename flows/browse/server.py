@@ -67,12 +67,7 @@ class Browser:
         choices = self._index.choices()
         for choice in choices.get("case", []):
             choice["label"] = f"{choice['value']}: {NOISE_CASES[int(choice['value'])]}"
-        return {
-            "run": self._manifest.run,
-            "pairs": len(self._index.find(PairFilters()).places),
-            "flagged": len(read_flags(self._store.place)),
-            "choices": choices,
-        }
+        return {"run": self._manifest.run, "choices": choices}
 
     def pair(self, request: Request) -> dict[str, Any]:
         """The pair that is asked for, its number and how many match."""

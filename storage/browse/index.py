@@ -31,6 +31,9 @@ BROWSE_FOLDER: Final = "browse"
 """Folder of this machine with the indexes; it can be deleted at any time."""
 
 _VERSION: Final = 1
+_MEMORY: Final = "1GB"
+"""What making an index may use before it spills to the machine's ``tmp``."""
+
 _REMEMBERED: Final = 8
 """So many answers are kept; one is 4 bytes a pair that matches."""
 
@@ -67,10 +70,7 @@ class PairIndex:
     """
 
     def __init__(self, store: PartStore, path: Path) -> None:
-        self._db = connect(store.place)
-        # attached to a database of its own, as the catalog is: several processes may read one file
-        self._db.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS browse (READ_ONLY)")
-        self._db.execute("USE browse")
+        self._db = connect(store.place, path, read_only=True)
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, Matches] = OrderedDict()
 
@@ -80,9 +80,7 @@ class PairIndex:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for one thread."""
-        cursor = self._db.cursor()
-        cursor.execute("USE browse")
-        return cursor
+        return self._db.cursor()
 
     def choices(self) -> dict[str, list[dict[str, Any]]]:
         """The values of every filter with a label and how many pairs have it."""
@@ -173,17 +171,19 @@ def _build(store: PartStore, manifest: Manifest, path: Path) -> None:
         tempfile.TemporaryDirectory(dir=scratch, prefix="pairs-") as spill,
         connect(store.place, temporary) as db,
     ):
-        db.execute("SET memory_limit = '1GB'")
+        db.execute("SET memory_limit = ?", [_MEMORY])
         db.execute("SET temp_directory = ?", [spill])
         for view, dataset in index_sql.VIEWS.items():
             files = [store.schema_address(dataset), *current_files(store, manifest.parts_of(dataset))]
-            listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-            db.execute(index_sql.VIEW.format(view=view, files=f"[{listed}]"))
+            parts = db.read_parquet(files, union_by_name=True, filename=True)
+            parts.project(index_sql.WITH_PART).create_view(view)
         for sql in (
             index_sql.SYSTEMS, index_sql.TURNS, pair_sql.VERDICTS, index_sql.JUDGES, index_sql.RESPONSES,
             index_sql.PAIRS, index_sql.CHOICES,
         ):  # fmt: skip
             db.execute(sql)
+        for view in index_sql.VIEWS:
+            db.execute(f"DROP VIEW {view}")
     # of an older state of the run; whoever has it open keeps reading it
     for old in path.parent.glob(f"{manifest.run}-{'?' * 16}.duckdb"):
         if old != path:

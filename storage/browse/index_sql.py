@@ -21,11 +21,8 @@ VIEWS: Final = {
 }
 """Datasets by the view of their parts."""
 
-VIEW = """
-CREATE TEMP VIEW {view} AS
-SELECT * EXCLUDE (filename), parse_filename(filename, true) AS part
-FROM read_parquet({files}, union_by_name = true, filename = true)
-"""
+WITH_PART: Final = "* EXCLUDE (filename), parse_filename(filename, true) AS part"
+"""The columns of such a view."""
 
 SYSTEMS = """
 CREATE TABLE systems AS

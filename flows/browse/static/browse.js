@@ -8,7 +8,7 @@ const main = byId("pair");
 const form = byId("filters");
 const names = [...form.elements].map((field) => field.name).filter(Boolean);
 
-let run = { choices: {}, pairs: 0 };
+let run = { choices: {} };
 let shown = null; // the last answer: pair, flag, number, total
 let asking = new AbortController();
 let typing = 0;
@@ -59,14 +59,13 @@ function show(where = {}) {
 }
 
 function draw(answer) {
-  const changed = answer.pair?.pair_id !== shown?.pair?.pair_id;
   shown = answer;
   const { pair, number, total } = answer;
   if (pair === null) {
     const reset = make("button", { type: "button" }, "Reset the filters");
     reset.addEventListener("click", () => form.reset());
     main.replaceChildren(make("div", { class: "empty" }, make("h2", {}, "No pair matches"), reset));
-  } else if (changed || main.dataset.pair !== pair.pair_id) {
+  } else if (main.dataset.pair !== pair.pair_id) {
     main.replaceChildren(...renderPair(pair, caseLabel(pair.noise_case)));
     scrollTo(0, 0);
     for (const region of main.querySelectorAll(".answer")) {

@@ -53,7 +53,7 @@ def take_all(browser: Browser, address: str, pair: str, into: Path) -> None:
     page.keyboard.type("the chosen one only looks better")
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
-    page.get_by_role("status").get_by_text("Flagged").wait_for(state="attached")
+    page.get_by_role("status").get_by_text("Note kept").wait_for(state="attached")
     page.screenshot(path=into / "filters.png")
     page.keyboard.press("Escape")
     page.keyboard.press("f")

@@ -84,7 +84,9 @@ FROM joined ORDER BY place
 CHOICES = """
 CREATE TABLE choices AS
 SELECT 'role' AS filter, role AS value, any_value(name) AS label, count(*) AS pairs
-FROM pairs JOIN (SELECT role_id AS role, any_value(name) AS name FROM systems GROUP BY role_id) USING (role)
+FROM pairs JOIN (
+    SELECT role_id AS role, coalesce(any_value(nullif(name, '')), role_id) AS name FROM systems GROUP BY role_id
+) USING (role)
 GROUP BY role
 UNION ALL SELECT 'kind', kind, kind, count(*) FROM (SELECT unnest(kinds) AS kind FROM pairs) GROUP BY kind
 UNION ALL SELECT 'judge', judge, judge, count(*) FROM (SELECT unnest(judges) AS judge FROM pairs) GROUP BY judge

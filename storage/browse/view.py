@@ -121,9 +121,9 @@ def read_pair(index: PairIndex, store: PartStore, run: str, place: int) -> PairV
         run=run,
         language=system.language,
         role_id=system.role_id,
-        role=system.name,
+        role=system.name or system.role_id,
         **{name: found[name] for name in ("pair_id", "place", "dialogue_id", "turn", "margin", "noise_case", "proven")},
-        opening=render_system_prompt(system, []).rpartition("\n\n")[0],
+        opening=_opening(system),
         constraints=_constraints(system, turn, reversals, chosen_verdicts, rejected_verdicts),
         messages=_messages(earlier, turn),
         chosen=chosen,
@@ -162,6 +162,12 @@ class _Parts:
             part=f"responses/{part}.parquet",
         )
         return view, {judgment.constraint_id: judgment for judgment in judged}
+
+
+def _opening(system: SystemProfile) -> str:
+    """The prompt without the heading of its constraints, which have a table of their own."""
+    prompt = render_system_prompt(system, [])
+    return prompt.rpartition("\n\n")[0] or prompt
 
 
 def _constraints(

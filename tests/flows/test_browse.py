@@ -366,7 +366,7 @@ def test_by_keyboard_alone(served: Served, look: Callable[..., Opened]) -> None:
     press("m")  # flags it, and what is typed next is the note
     page.keyboard.type("both are wrong")
     press("Enter")
-    page.get_by_role("status").get_by_text("Flagged").wait_for(state="attached")
+    page.get_by_role("status").get_by_text("Note kept").wait_for(state="attached")
     press("Escape")
     # every control is reached by Tab, and seen to be
     reached = set()

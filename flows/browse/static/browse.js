@@ -11,6 +11,7 @@ const names = [...form.elements].map((field) => field.name).filter(Boolean);
 let run = { choices: {} };
 let shown = null; // the last answer: pair, flag, number, total
 let asking = new AbortController();
+let sending = Promise.resolve();
 let typing = 0;
 
 async function ask(address, options = {}) {
@@ -68,7 +69,7 @@ function draw(answer) {
   } else if (main.dataset.pair !== pair.pair_id) {
     main.replaceChildren(...renderPair(pair, caseLabel(pair.noise_case)));
     scrollTo(0, 0);
-    for (const region of main.querySelectorAll(".answer")) {
+    for (const region of main.querySelectorAll(".tall")) {
       if (region.scrollHeight > region.clientHeight) region.tabIndex = 0;
     }
   }
@@ -111,19 +112,21 @@ function drawFilters() {
   for (const name of names) form.elements[name].toggleAttribute("data-active", name in filters());
 }
 
+/** Sends what the flag is to be, after what was sent before: a note must not arrive before its flag. */
 function sendFlag(flagged, note = "") {
   const pairId = shown?.pair?.pair_id;
   if (!pairId) return;
-  return attempt(async () => {
+  const isShown = () => shown.pair?.pair_id === pairId;
+  sending = sending.then(() => attempt(async () => {
     const body = JSON.stringify({ pair_id: pairId, flagged, note });
     try {
       const answer = await ask("/api/flag", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      if (shown.pair?.pair_id === pairId) shown.flag = answer.flag;
-      say(flagged ? "Flagged" : "Flag taken off");
+      if (isShown()) shown.flag = answer.flag;
+      say(note ? "Note kept" : flagged ? "Flagged" : "Flag taken off");
     } finally {
-      if (shown.pair?.pair_id === pairId) drawFlag(shown.flag);
+      if (isShown()) drawFlag(shown.flag);
     }
-  });
+  }));
 }
 
 function say(text) {

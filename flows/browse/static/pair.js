@@ -17,7 +17,7 @@ export function renderPair(pair, caseLabel) {
       pair.proven === null ? null : fact(pair.proven ? "✓ proven by the audit" : "✗ failed the audit"),
     ),
     section("prompt", `System prompt, ${reversed ? `${reversed} of ${pair.constraints.length} constraints reversed` : "nothing reversed"}`,
-      quote("p", pair.opening, pair.language, { class: "opening" }),
+      quote("div", pair.opening, pair.language, { class: "opening tall", role: "region", "aria-label": "Role" }),
       renderConstraints(pair),
     ),
     section("dialogue", pair.turn > 1 ? "Dialogue so far" : "Query", ...renderDialogue(pair)),
@@ -72,7 +72,7 @@ function renderVerdict(constraint, side) {
   const judged = constraint.original === null ? null : make("span", { class: "judged" }, ` original ${WORDS[verdict.judged]}`);
   return make("td", { ...attributes, class: verdict.verdict },
     make("p", { class: "verdict" }, `${MARKS[verdict.verdict]} ${WORDS[verdict.verdict]}`, judged),
-    make("p", { class: "reason" }, make("bdi", {}, verdict.reason), ` (${verdict.judge}${split})`));
+    make("p", { class: "reason" }, make("bdi", {}, verdict.reason), verdict.reason ? ` (${verdict.judge}${split})` : `${verdict.judge}${split}`));
 }
 
 function describeVotes(split) {
@@ -88,7 +88,8 @@ function renderDialogue(pair) {
   const query = make("ol", { class: "messages" }, rendered.pop());
   if (rendered.length === 0) return [query];
   const turns = pair.turn === 2 ? "1 earlier turn" : `${pair.turn - 1} earlier turns`;
-  const earlier = make("details", { open: earlierOpen }, make("summary", {}, turns), make("ol", { class: "messages" }, ...rendered));
+  const earlier = make("details", { open: earlierOpen }, make("summary", {}, turns),
+    make("ol", { class: "messages earlier tall" }, ...rendered));
   earlier.addEventListener("toggle", () => { earlierOpen = earlier.open; });
   return [earlier, query];
 }
@@ -104,7 +105,7 @@ function renderResponse(response, side, language) {
   const note = response.finish_reason === "stop" ? "" : `, ended by ${response.finish_reason}`;
   return make("section", { class: `response ${side}`, "aria-labelledby": `${side}-title` },
     make("h3", { id: `${side}-title` }, SIDES[side]),
-    quote("div", response.text, language, { class: "answer", role: "region", "aria-label": `${SIDES[side]} response` }),
+    quote("div", response.text, language, { class: "answer tall", role: "region", "aria-label": `${SIDES[side]} response` }),
     make("dl", { class: "origin" },
       ...term("model", response.model),
       ...term("sample", `${response.sample}, ${response.origin}`),

@@ -5,24 +5,30 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.browse.server import listen
+from models.errors import SettingsError
 from models.records import Pair, Response
+from models.settings import Export
+from storage.exports import export_run
 from storage.flags import FLAGS_FOLDER, flag_now, read_flags, write_flag
 from storage.manifests import load
 from storage.parts import PartStore
 from tests.browsed import ARABIC, EMOJI, KINDS, LONG, MARKUP, RUN, SCRIPT, VERDICTS, make_browsed
 from tests.browser import PHONE, Opened, OpenPage
-from tests.flows.conftest import ROOT, stop
+from tests.flows.conftest import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -61,8 +67,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     address = next(line.split()[2] for line in process.stdout if line.startswith("Pairs at "))
-    yield Served(root, pairs, address, process)
-    stop(process)
+    try:
+        yield Served(root, pairs, address, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
 
 
 @pytest.fixture
@@ -100,6 +110,10 @@ def then(page: Page, act: Callable[[], Any]) -> None:
     number = int(page.locator("main").get_attribute("data-answer") or 0)
     act()
     answered(page, number + 1)
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    then(page, lambda: page.locator(f"[name={name}]").select_option(value))
 
 
 def shown(page: Page) -> str:
@@ -287,12 +301,12 @@ def test_filters(served: Served, look: Callable[..., Opened]) -> None:
     }
     for (name, value), count in expected.items():
         assert 0 < count < len(served.pairs)
-        then(page, lambda name=name, value=value: page.locator(f"[name={name}]").select_option(value))  # type: ignore[misc]
+        choose(page, name, value)
         assert total(page) == count
-        then(page, lambda name=name: page.locator(f"[name={name}]").select_option(""))  # type: ignore[misc]
+        choose(page, name, "")
     assert total(page) == len(served.pairs)
-    then(page, lambda: page.locator("[name=turn]").select_option("2"))
-    then(page, lambda: page.locator("[name=margin]").select_option("2"))
+    choose(page, "turn", "2")
+    choose(page, "margin", "2")
     both = [pair for pair in served.pairs if pair.turn == 2 and pair.margin == 2]
     assert total(page) == len(both)
     seen = {shown(page)}
@@ -318,15 +332,15 @@ def test_filters_that_ask_the_constraints(served: Served, look: Callable[..., Op
     on = [differing(samples[pair.chosen_id], samples[pair.rejected_id]) for pair in served.pairs]
     page = look().page
     for kind in KINDS:
-        then(page, lambda kind=kind: page.locator("[name=kind]").select_option(kind))  # type: ignore[misc]
+        choose(page, "kind", kind)
         assert total(page) == sum(kind in kinds for kinds in on) > 0
-    then(page, lambda: page.locator("[name=kind]").select_option(""))
-    then(page, lambda: page.locator("[name=judge]").select_option("referee"))
+    choose(page, "kind", "")
+    choose(page, "judge", "referee")
     assert total(page) == sum(bool(kinds & {"style", "tone"}) for kinds in on) < len(on)
-    then(page, lambda: page.locator("[name=judge]").select_option(""))
+    choose(page, "judge", "")
     of_text = sum(0 in (samples[pair.chosen_id], samples[pair.rejected_id]) for pair in served.pairs)
     for typed, count in (("<SCRIPT>window.pwned = 1", of_text), ("number 2?", len(on) // 2), ("100%_'", 0)):
-        then(page, lambda typed=typed: page.locator("[name=text]").fill(typed))  # type: ignore[misc]
+        then(page, partial(page.locator("[name=text]").fill, typed))
         assert total(page) == count
     assert page.get_by_role("heading", name="No pair matches").is_visible()
     then(page, lambda: page.get_by_role("button", name="Reset the filters").click())
@@ -407,6 +421,11 @@ def test_letters_can_be_switched_off(look: Callable[..., Opened]) -> None:
     assert shown(page) == first
 
 
+def exported(root: Path) -> set[str]:
+    files = (root / "exports" / RUN / "trl").glob("*.jsonl")
+    return {json.loads(line)["pair_id"] for file in files for line in file.read_text("utf-8").splitlines()}
+
+
 def test_a_flagged_pair_leaves_the_export(served: Served, look: Callable[..., Opened]) -> None:
     page = look().page
     flagged = shown(page)
@@ -414,15 +433,13 @@ def test_a_flagged_pair_leaves_the_export(served: Served, look: Callable[..., Op
     page.locator("#note").wait_for()
     assert set(read_flags(served.root)) == {flagged}
 
-    def exported(*options: str) -> set[str]:
-        command = [sys.executable, "rpo.py", "export", "--run", RUN, "--data", str(served.root), "--format", "trl"]
-        subprocess.run([*command, *options], cwd=ROOT, check=True, capture_output=True)
-        files = (served.root / "exports" / RUN / "trl").glob("*.jsonl")
-        return {json.loads(line)["pair_id"] for file in files for line in file.read_text("utf-8").splitlines()}
-
+    command = [sys.executable, "rpo.py", "export", "--run", RUN, "--data", str(served.root), "--format", "trl"]
+    said = subprocess.run([*command, "--without-flagged"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "1 flagged pairs were left out" in said
     everything = {pair.pair_id for pair in served.pairs}
-    assert exported("--without-flagged") == everything - {flagged}
-    assert exported() == everything
+    assert exported(served.root) == everything - {flagged}
+    export_run(PartStore(served.root), load(served.root, RUN), Export(formats=["trl"]))
+    assert exported(served.root) == everything
     # another tab sees it, and only it; the flag is taken off where it was put on
     other = look("?flagged=yes").page
     assert (shown(other), total(other)) == (flagged, 1)
@@ -466,14 +483,8 @@ def test_everybody_can_use_it(served: Served, look: Callable[..., Opened], dark:
     assert opened.overflow() == 0
 
 
-def test_what_cannot_be_served_is_said(served: Served) -> None:
-    def refused(*options: str) -> str:
-        command = [sys.executable, "rpo.py", "browse", "--no-open", *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert done.returncode in (1, 2)
-        assert "Traceback" not in done.stderr
-        return " ".join(done.stderr.split())
-
-    data = ["--data", str(served.root)]
-    assert "--port 0 takes any" in refused("--run", RUN, "--port", str(served.port), *data)
-    assert "known runs: nasty" in refused("--run", "nobody", "--port", "0", *data)
+def test_a_taken_port_is_said(served: Served) -> None:
+    for port in (served.port, 70_000):
+        with pytest.raises(SettingsError, match=str(port)) as caught:
+            listen(port)
+        assert "--port 0" in caught.value.next_step

@@ -130,14 +130,14 @@ def _write(db: duckdb.DuckDBPyConnection, store: PartStore, dataset: str, sql: s
 
 
 @contextmanager
-def served(root: Path) -> Iterator[str]:
-    """The address of ``rpo browse`` while it runs."""
+def served(root: Path) -> Iterator[tuple[str, int]]:
+    """The address and the process id of ``rpo browse`` while it runs."""
     command = [sys.executable, "rpo.py", "browse", "--run", "big", "--data", str(root), "--port", "0", "--no-open"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             address = next(line.split()[2] for line in process.stdout if line.startswith("Pairs at "))
-            yield address
+            yield address, process.pid
         finally:
             process.terminate()
 
@@ -195,9 +195,10 @@ def report(root: Path) -> bool:
     """Measure a run, print it; whether everything is within the limit."""
     shutil.rmtree(root / "browse", ignore_errors=True)
     started = time.perf_counter()
-    with served(root) as address:
+    with served(root) as (address, pid):
         indexed = time.perf_counter() - started
         seconds = measure(address)
+        peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     (index,) = (root / "browse").glob("*.duckdb")
     with duckdb.connect(str(index), read_only=True) as db:
         counts: Any = db.execute("SELECT (SELECT count(*) FROM pairs), (SELECT count(*) FROM responses)").fetchone()
@@ -205,7 +206,8 @@ def report(root: Path) -> bool:
         f"{counts[0]:,} pairs of {counts[1]:,} responses; {os.cpu_count()} cores, duckdb {duckdb.__version__},", end=" "
     )
     print(f"python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
-    print(f"started and indexed, once   {indexed:6.1f} s   {index.stat().st_size / 1e6:.0f} MB")
+    sizes = f"{index.stat().st_size / 1e6:.0f} MB on disk, peak {int(peak.split()[1]) // 1024} MB"
+    print(f"started and indexed, once   {indexed:6.1f} s   {sizes}")
     within = True
     for what, times in seconds.items():
         median = statistics.median(times)

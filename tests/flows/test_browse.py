@@ -435,7 +435,7 @@ def test_a_flagged_pair_leaves_the_export(served: Served, look: Callable[..., Op
 
     command = [sys.executable, "rpo.py", "export", "--run", RUN, "--data", str(served.root), "--format", "trl"]
     said = subprocess.run([*command, "--without-flagged"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert "1 flagged pairs were left out" in said
+    assert "1 pairs are flagged and were left out" in said
     everything = {pair.pair_id for pair in served.pairs}
     assert exported(served.root) == everything - {flagged}
     export_run(PartStore(served.root), load(served.root, RUN), Export(formats=["trl"]))

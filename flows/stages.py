@@ -35,7 +35,7 @@ def store_seeds(run: Run, dataset: str, seeds: Sequence[Seed], at_most: int | No
         rows = [seed for seed in seeds if seed.language == language][:at_most]
         for first in range(0, len(rows), run.settings.batch_size):
             batch = rows[first : first + run.settings.batch_size]
-            key = part_key(f"read_{dataset}", run.settings, [], *(seed.model_dump() for seed in batch))
+            key = part_key(f"read_{dataset}", run.settings, [], *(seed.identity() for seed in batch))
             ref = run.store.find(dataset, key) or run.store.write(dataset, key, batch)
             parts.append(SeedPart(ref, language, first))
     run.register([part.ref for part in parts])

@@ -22,9 +22,10 @@ class ChatMessage(TypedDict):
 
 
 _LAYOUT: dict[Language, str] = {
-    "en": "You are {name}. {description}\nSkills: {skills}.\n\nConstraints:\n{constraints}",
-    "zh": "你是{name}。{description}\n技能：{skills}。\n\n约束：\n{constraints}",
+    "en": "You are {name}. {description}{skills}\n\nConstraints:\n{constraints}",
+    "zh": "你是{name}。{description}{skills}\n\n约束：\n{constraints}",
 }
+_SKILLS: dict[Language, str] = {"en": "\nSkills: {}.", "zh": "\n技能：{}。"}
 _SEPARATOR: dict[Language, str] = {"en": ", ", "zh": "、"}
 
 
@@ -51,11 +52,12 @@ def render_system_prompt(system: SystemProfile, constraints: Iterable[Constraint
         constraints: What to demand instead of the profile's own constraints (a rewritten prompt).
     """
     chosen = system.constraints if constraints is None else constraints
+    skills = _SEPARATOR[system.language].join(system.skills)
     lines = "\n".join(f"- {constraint_line(item, system.language)}" for item in chosen)
     return _LAYOUT[system.language].format(
         name=system.name,
         description=system.description,
-        skills=_SEPARATOR[system.language].join(system.skills),
+        skills=_SKILLS[system.language].format(skills) if skills else "",
         constraints=lines,
     )
 

@@ -5,7 +5,7 @@ A field's description is the only documentation of a column: the SQL comments, t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -20,6 +20,20 @@ Origin = Literal["sampled", "refined"]
 # the bit mask of a verdict vector is one unsigned 64-bit integer
 MAX_CONSTRAINTS = 63
 
+FROM_SEED = "seed"
+"""Author of constraints, and of opposites, that came with a role."""
+
+
+class SeedConstraint(Strict):
+    """A constraint that a role brings with it."""
+
+    text: str = Field(min_length=1, description="The constraint, without its trigger.")
+    trigger: StoredAsJson[Trigger] = Field(default=None, description="When it applies, as JSON; null: always.")
+    check: StoredAsJson[Check] = Field(
+        default=None, description="The predicate that decides it in code, as JSON; null: a judge model decides."
+    )
+    opposite: str = Field(default="", description="Its exact opposite, where who wrote it gave one.")
+
 
 class RoleSeed(Strict):
     """A short role description, the seed of a system profile."""
@@ -27,9 +41,22 @@ class RoleSeed(Strict):
     role_id: str = Field(min_length=1, description="Id of the role seed.")
     language: Language = Field(description="Language of the role: en or zh.")
     name: str = Field(min_length=1, description="What the role is called.")
-    description: str = Field(min_length=20, description="What the role is and does.")
-    skills: list[str] = Field(min_length=1, description="What the role is good at.")
+    description: str = Field(min_length=10, description="What the role is and does.")
+    skills: list[str] = Field(default=[], description="What the role is good at.")
     questions: list[str] = Field(min_length=3, description="Questions that users put to this role (scripted user).")
+    constraints: list[SeedConstraint] = Field(
+        default=[],
+        max_length=MAX_CONSTRAINTS,
+        description="Constraints that it brings with it; empty: the author or the catalogue writes them.",
+    )
+
+    def profile(self) -> dict[str, Any]:
+        """What a system profile has of it, but for the constraints."""
+        return self.model_dump(exclude={"constraints"})
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same seed; that of one without constraints is as it was before seeds could have some."""
+        return self.model_dump() if self.constraints else self.profile()
 
 
 class PersonaSeed(Strict):
@@ -37,11 +64,15 @@ class PersonaSeed(Strict):
 
     persona_id: str = Field(min_length=1, description="Id of the persona seed.")
     language: Language = Field(description="Language the persona speaks: en or zh.")
-    persona: str = Field(min_length=20, description="Who the user is.")
+    persona: str = Field(min_length=10, description="Who the user is.")
     tone: str = Field(min_length=1, description="How the user talks, in a few words.")
     openings: list[str] = Field(
         min_length=3, description="What the user says before a question: a clause in the user's own voice."
     )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same seed."""
+        return self.model_dump()
 
 
 class Constraint(Strict):
@@ -49,7 +80,9 @@ class Constraint(Strict):
 
     constraint_id: str = Field(description="Id of the constraint, unique over all systems.")
     text: str = Field(description="The constraint as the policy reads it, without its trigger.")
-    kind: str = Field(description="Kind of the constraint; the check's kind where there is a check.")
+    kind: str = Field(
+        description="Kind of the constraint; the check's kind where there is a check, given where the seed names none."
+    )
     trigger: StoredAsJson[Trigger] = Field(
         default=None, description="When the constraint applies, as JSON; null: always."
     )
@@ -73,8 +106,8 @@ class SystemProfile(Strict):
         max_length=MAX_CONSTRAINTS, description="The constraints, in the order of the system prompt."
     )
     author: str = Field(
-        description="Who wrote the constraints: catalogue, or the author model's name; in an evaluation `reversed` for "
-        "the twin of a held-out system, whose constraints are the exact opposites."
+        description="Who wrote the constraints: catalogue, the author model's name, or seed where its role brought "
+        "them; in an evaluation `reversed` for the twin of a held-out system, whose constraints are exact opposites."
     )
 
 
@@ -186,7 +219,7 @@ class Reversal(Strict):
     system_id: str = Field(description="The system profile it belongs to.")
     text: str = Field(description="The reversed constraint as the policy reads it, without its trigger.")
     check: StoredAsJson[Check] = Field(default=None, description="The complement of the check, as JSON.")
-    method: str = Field(description="Who reversed it: code, or the author model's name.")
+    method: str = Field(description="Who reversed it: code, the author model's name, or seed: it came with the role.")
     verified: bool = Field(description="Whether the reversal is known to be the exact opposite.")
 
 

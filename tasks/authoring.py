@@ -63,7 +63,7 @@ def draw_wishes(seed: int, role: RoleSeed, max_words: int) -> system_profile.Wis
 
 def read_profile(batch: Batch, role: RoleSeed, written: WrittenProfile, author: str) -> SystemProfile | None:
     """The profile in an answer; the questions stay those of the seed. None: no constraint of it is usable."""
-    system_id = batch.row_id(role.model_dump())
+    system_id = batch.row_id(role.identity())
     constraints: list[Constraint] = []
     for item in written.constraints:
         found = _read_constraint(batch, role, item, batch.row_id(system_id, len(constraints)))

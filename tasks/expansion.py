@@ -1,4 +1,4 @@
-"""Seeds to profiles: roles get constraints and become systems, personas become users.
+"""Seeds to profiles: roles get constraints, unless they bring some, and become systems, personas become users.
 
 An author model writes them where one is configured (``tasks.authoring``). Otherwise, and where its answer is not
 usable, the ``catalogue`` does: it draws from the constraint algebra, costs nothing, and its constraints are decided
@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 
 from models.base import digest
 from models.constraints.draw import DrawnConstraint, draw_constraints
-from models.records import Constraint, PartRef, PersonaSeed, RoleSeed, SystemProfile, UserProfile
+from models.records import FROM_SEED, Constraint, PartRef, PersonaSeed, RoleSeed, SystemProfile, UserProfile
 from models.settings import FactorySettings
 from tasks.authoring import author_systems, author_users
 from tasks.batch import Batch, stage_task
 
 AUTHOR = "catalogue"
+GIVEN_KIND = "given"
+"""Kind of a constraint that a seed brings without a check."""
 
 # words that a model writes to a token, roughly: lengths are drawn for what the policy can reach
 WORDS_PER_TOKEN = 0.7
@@ -27,11 +29,13 @@ WORDS_PER_TOKEN = 0.7
 def expand_systems(batch: Batch, roles: PartRef) -> Iterator[SystemProfile]:
     """Role descriptions to system profiles with constraints (paper, section 3.1)."""
     seeds = batch.read(roles, RoleSeed)
-    authored: list[SystemProfile | None] = [None] * len(seeds)
+    bare = [role for role in seeds if not role.constraints]
+    authored: list[SystemProfile | None] = [None] * len(bare)
     if batch.settings.roles.author is not None:
-        authored = author_systems(batch, seeds, max_words(batch.settings))
-    for role, system in zip(seeds, authored, strict=True):
-        yield system or _draw_system(batch, role)
+        authored = author_systems(batch, bare, max_words(batch.settings))
+    written = {role.role_id: system for role, system in zip(bare, authored, strict=True)}
+    for role in seeds:
+        yield _keep_system(batch, role) if role.constraints else written[role.role_id] or _draw_system(batch, role)
 
 
 def max_words(settings: FactorySettings) -> int:
@@ -44,12 +48,32 @@ def _draw_system(batch: Batch, role: RoleSeed) -> SystemProfile:
     return catalogue_system(batch, role, draw_for_role(batch.settings, role, rng))
 
 
-def catalogue_system(batch: Batch, role: RoleSeed, drawn: Sequence[DrawnConstraint]) -> SystemProfile:
-    """A role with constraints that the catalogue drew."""
-    system_id = batch.row_id(role.model_dump())
+def _keep_system(batch: Batch, role: RoleSeed) -> SystemProfile:
+    """A role with the constraints that it brings."""
+    system_id = batch.row_id(role.identity())
     return SystemProfile(
         system_id=system_id,
-        **role.model_dump(),
+        **role.profile(),
+        constraints=[
+            Constraint(
+                constraint_id=batch.row_id(system_id, number),
+                text=item.text,
+                kind=item.check.kind if item.check else GIVEN_KIND,
+                trigger=item.trigger,
+                check=item.check,
+            )
+            for number, item in enumerate(role.constraints)
+        ],
+        author=FROM_SEED,
+    )
+
+
+def catalogue_system(batch: Batch, role: RoleSeed, drawn: Sequence[DrawnConstraint]) -> SystemProfile:
+    """A role with constraints that the catalogue drew."""
+    system_id = batch.row_id(role.identity())
+    return SystemProfile(
+        system_id=system_id,
+        **role.profile(),
         constraints=[
             Constraint(
                 constraint_id=batch.row_id(system_id, number),

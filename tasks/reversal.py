@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from models.base import Language
-from models.records import Constraint, PartRef, Reversal, SystemProfile
+from models.records import FROM_SEED, Constraint, PartRef, Reversal, RoleSeed, SystemProfile
 from tasks.batch import Batch, stage_task
 from tasks.llm.prompts import reversal as prompt
 from tasks.llm.prompts import reversal_check
@@ -26,10 +26,11 @@ def reverse_constraints(batch: Batch, systems: PartRef) -> Iterator[Reversal]:
     An opposite that the author cannot get right is kept unverified: pairs that need it are not made, and counted.
     """
     profiles = batch.read(systems, SystemProfile)
+    given = _given_opposites(batch, systems, profiles)
     drafts: dict[str, Draft] = {}
     if batch.settings.roles.author is not None:
         drafts = {
-            constraint.constraint_id: Draft(constraint, system.language)
+            constraint.constraint_id: Draft(constraint, system.language, given.get(constraint.constraint_id, ""))
             for system in profiles
             for constraint in system.constraints
             if constraint.check is None
@@ -37,22 +38,45 @@ def reverse_constraints(batch: Batch, systems: PartRef) -> Iterator[Reversal]:
         _write_opposites(batch, list(drafts.values()))
     for system in profiles:
         for constraint in system.constraints:
-            draft = drafts.get(constraint.constraint_id)
-            yield draft.finish(system.system_id) if draft else reverse(constraint, system.system_id, system.language)
+            draft, opposite = drafts.get(constraint.constraint_id), given.get(constraint.constraint_id, "")
+            if draft:
+                yield draft.finish(system.system_id)
+            else:
+                yield reverse(constraint, system.system_id, system.language, opposite)
 
 
-def reverse(constraint: Constraint, system_id: str, language: Language) -> Reversal:
+def _given_opposites(batch: Batch, systems: PartRef, profiles: Sequence[SystemProfile]) -> dict[str, str]:
+    """The opposites that came with the roles, by constraint id: drafts, for nobody has verified them."""
+    if not any(system.author == FROM_SEED for system in profiles):
+        return {}
+    roles = {role.role_id: role for role in batch.read_upstream(systems, "roles", RoleSeed)}
+    return {
+        constraint.constraint_id: item.opposite
+        for system in profiles
+        if system.author == FROM_SEED
+        for constraint, item in zip(system.constraints, roles[system.role_id].constraints, strict=True)
+        if item.opposite
+    }
+
+
+def reverse(constraint: Constraint, system_id: str, language: Language, given: str = "") -> Reversal:
     """The complement of a constraint's check, in words; unverified where there is no check.
 
     The phrasing follows from the constraint's id, so that the words are varied and the same every time.
+
+    Args:
+        constraint: The constraint.
+        system_id: The system profile it belongs to.
+        language: Language of the words.
+        given: The opposite that came with the role, which stays unverified.
     """
     if constraint.check is None:
         return Reversal(
             constraint_id=constraint.constraint_id,
             system_id=system_id,
-            text="",
+            text=given,
             check=None,
-            method="none",
+            method=FROM_SEED if given else "none",
             verified=False,
         )
     opposite = constraint.check.complement()
@@ -73,7 +97,7 @@ class Draft:
     constraint: Constraint
     language: Language
     text: str = ""
-    author: str = ""
+    author: str = FROM_SEED
     verified: bool = False
     tried: list[tuple[str, str]] = field(default_factory=list)
     """Opposites that were refused, each with the counterexample."""
@@ -96,7 +120,8 @@ def _write_opposites(batch: Batch, drafts: list[Draft]) -> None:
         missing = [draft for draft in drafts if not draft.verified]
         if not missing:
             return
-        _verify(batch, _write(batch, missing))
+        untried = [draft for draft in missing if draft.text and not draft.tried]
+        _verify(batch, untried + _write(batch, [draft for draft in missing if draft.tried or not draft.text]))
     for draft in drafts:
         if not draft.verified:
             batch.leave_out("irreversible", "constraints")

@@ -38,9 +38,10 @@ def read_seeds(path: Path, model: type[Seed], languages: list[Language]) -> list
         SeedError: The file cannot be read, or lines are broken: each is named with its number and field.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SeedError(f"The seed file {path} cannot be read: {error}.") from error
+    lines = text.removesuffix("\n").split("\n")  # not splitlines: a text may hold U+2028
     id_field = next(iter(model.model_fields))
     seeds: list[Seed] = []
     lines_by_id: dict[str, int] = {}

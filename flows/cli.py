@@ -16,6 +16,7 @@ from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
 from flows.cli_export import export
 from flows.cli_factory import run_factory
+from flows.cli_importing import app as importing
 from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_operate import down, resume, up
 from flows.cli_report import report
@@ -52,6 +53,7 @@ app.command(down)
 app.command(resume)
 app.command(report)
 app.command(scripted_server)
+app.command(importing)
 
 
 def run_command() -> None:

@@ -1,0 +1,124 @@
+"""The command ``rpo import``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from cyclopts import App, Parameter
+
+from models.base import Language
+from models.errors import SettingsError
+from models.imports import ImportKind, ImportSettings, Layout, Target
+from models.loading import validate_as
+from models.media import Media
+
+app = App(name="import", help="Take rows of other people's files: roles, personas, prompts, systems.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all imports of rows take."""
+
+    data: Annotated[str, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = "data"
+    to: Annotated[Path | None, Parameter(help="Seed file to write; without: imports/KIND.jsonl in the data.")] = None
+    report: Annotated[
+        Path | None, Parameter(help="Every row left out, with its line and why: FILE.csv, else JSON lines.")
+    ] = None
+    layout: Annotated[Layout | None, Parameter(help="Layout of the file; without: told by its columns.")] = None
+    map_: Annotated[
+        list[str] | None,
+        Parameter(name="--map", negative="", help="OURS=COLUMN, such as text=prompt or name=meta.title."),
+    ] = None
+    language: Annotated[
+        Language | None, Parameter(help="All rows are in this language; without: told from each text.")
+    ] = None
+    keep_language: Annotated[
+        list[Language] | None, Parameter(negative="", help="Keep only rows in these languages; without: en and zh.")
+    ] = None
+    keep_media: Annotated[
+        list[Media] | None, Parameter(negative="", help="Keep roles that make or read image, video or audio.")
+    ] = None
+    near: Annotated[float, Parameter(help="Similarity that makes a near duplicate; 0: only equal texts are.")] = 0.9
+    min_chars: Annotated[int, Parameter(help="Characters of a description or persona at least.")] = 20
+    max_chars: Annotated[int, Parameter(help="Characters of a description or persona at most.")] = 20_000
+    max_line_bytes: Annotated[int, Parameter(help="Bytes of a row at most.")] = 16 << 20
+    max_ratio: Annotated[float, Parameter(help="Times its size that a compressed file may unpack to.")] = 200
+    license_: Annotated[str, Parameter(name="--license", help="Licence of the file, for the summary.")] = ""
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")] = (
+        False
+    )
+
+
+File = Annotated[Path, Parameter(help="JSON lines, a JSON list, CSV, TSV or Parquet; .gz too.")]
+
+
+@app.command
+def roles(file: File, /, *, options: Options = Options()) -> None:
+    """Role descriptions: columns of our own seeds, of SysBank, of Persona Hub, or act,prompt."""
+    _import("roles", file, options)
+
+
+@app.command
+def personas(file: File, /, *, options: Options = Options()) -> None:
+    """Personas, for the simulated users: columns of our own seeds, or of Persona Hub."""
+    _import("personas", file, options)
+
+
+@app.command
+def prompts(file: File, /, *, options: Options = Options()) -> None:
+    """A collection of prompts (act,prompt or name,prompt), as roles."""
+    _import("prompts", file, options)
+
+
+@app.command
+def systems(file: File, /, *, options: Options = Options()) -> None:
+    """Roles with constraints, such as SysBank's: no author writes theirs, the run begins behind that stage."""
+    _import("systems", file, options)
+
+
+def _import(kind: ImportKind, file: Path, options: Options) -> None:
+    # imported here: `rpo --help` need not wait
+    from flows.terminal_importing import follow_rows, show_import
+    from tasks.importing import import_seeds
+
+    given: dict[str, Any] = {
+        "kind": kind,
+        "file": str(file),
+        "data": options.data,
+        "to": options.to and str(options.to),
+        "report": options.report and str(options.report),
+        "layout": options.layout,
+        "columns": _columns(options.map_ or []),
+        "language": options.language,
+        "languages": options.keep_language or list(get_args(Language)),
+        "drop_media": [media for media in get_args(Media) if media not in (options.keep_media or [])],
+        "near": options.near,
+        "min_chars": options.min_chars,
+        "max_chars": options.max_chars,
+        "license": options.license_,
+        "limits": {"max_line_bytes": options.max_line_bytes, "max_ratio": options.max_ratio},
+    }
+    settings = validate_as(ImportSettings, given, source="the options", keys=f"`rpo import {kind} --help`")
+    with follow_rows() as progress:
+        summary = import_seeds(settings, progress)
+    if options.as_json:
+        print(summary.model_dump_json())
+    else:
+        show_import(summary)
+
+
+def _columns(given: Sequence[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for item in given:
+        ours, equals, column = item.partition("=")
+        if not equals or not column or ours not in get_args(Target):
+            raise SettingsError(
+                f"--map takes OURS=COLUMN, not {item!r}.",
+                next_step=f"OURS is one of {', '.join(get_args(Target))}; example: --map text=prompt",
+            )
+        columns[ours] = column
+    return columns

@@ -78,6 +78,7 @@ bench: $(DEV)       ## every benchmark: prints ratios
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.batches
 	$(BIN)/python -m benchmarks.exports
+	$(BIN)/python -m benchmarks.imports
 	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.browse
 

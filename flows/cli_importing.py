@@ -18,12 +18,15 @@ from models.media import Media
 app = App(name="import", help="Take rows of other people's files: roles, personas, prompts, systems.")
 
 
+DEFAULTS = ImportSettings()
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What all imports of rows take."""
 
-    data: Annotated[str, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = "data"
+    data: Annotated[str, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = DEFAULTS.data
     to: Annotated[Path | None, Parameter(help="Seed file to write; without: imports/KIND.jsonl in the data.")] = None
     report: Annotated[
         Path | None, Parameter(help="Every row left out, with its line and why: FILE.csv, else JSON lines.")
@@ -42,11 +45,15 @@ class Options:
     keep_media: Annotated[
         list[Media] | None, Parameter(negative="", help="Keep roles that make or read image, video or audio.")
     ] = None
-    near: Annotated[float, Parameter(help="Similarity that makes a near duplicate; 0: only equal texts are.")] = 0.9
-    min_chars: Annotated[int, Parameter(help="Characters of a description or persona at least.")] = 20
-    max_chars: Annotated[int, Parameter(help="Characters of a description or persona at most.")] = 20_000
-    max_line_bytes: Annotated[int, Parameter(help="Bytes of a row at most.")] = 16 << 20
-    max_ratio: Annotated[float, Parameter(help="Times its size that a compressed file may unpack to.")] = 200
+    near: Annotated[float, Parameter(help="Similarity that makes a near duplicate; 0: only equal texts are.")] = (
+        DEFAULTS.near
+    )
+    min_chars: Annotated[int, Parameter(help="Characters of a description or persona at least.")] = DEFAULTS.min_chars
+    max_chars: Annotated[int, Parameter(help="Characters of a description or persona at most.")] = DEFAULTS.max_chars
+    max_line_bytes: Annotated[int, Parameter(help="Bytes of a row at most.")] = DEFAULTS.limits.max_line_bytes
+    max_ratio: Annotated[float, Parameter(help="Times its size that a compressed file may unpack to.")] = (
+        DEFAULTS.limits.max_ratio
+    )
     license_: Annotated[str, Parameter(name="--license", help="Licence of the file, for the summary.")] = ""
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")] = (
         False
@@ -94,8 +101,8 @@ def _import(kind: ImportKind, file: Path, options: Options) -> None:
         "layout": options.layout,
         "columns": _columns(options.map_ or []),
         "language": options.language,
-        "languages": options.keep_language or list(get_args(Language)),
-        "drop_media": [media for media in get_args(Media) if media not in (options.keep_media or [])],
+        "languages": options.keep_language or DEFAULTS.languages,
+        "drop_media": [media for media in DEFAULTS.drop_media if media not in (options.keep_media or [])],
         "near": options.near,
         "min_chars": options.min_chars,
         "max_chars": options.max_chars,

@@ -231,7 +231,8 @@ def _fill_forms(client: SyncPrefectClient, deployments: list[DeploymentResponse]
         if name in ("roles", "personas") and Path(path).is_file():
             given["seeds"][name] = str(Path(path).resolve())
     for deployment in deployments:
-        begins: dict[str, Any] = {"data": data} if "gpu" in deployment.tags else given
+        # training and imports have settings of their own
+        begins: dict[str, Any] = {"data": data} if {"gpu", "import"} & set(deployment.tags) else given
         update = DeploymentUpdate(parameters={**deployment.parameters, "settings": begins}, tags=deployment.tags)
         client.update_deployment(deployment.id, update)
 

@@ -8,14 +8,23 @@ from models.constraints.text import detect_language
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _OTHER_EAST_ASIAN = re.compile("[\u3040-\u30ff\u1100-\u11ff\uac00-\ud7af]")
-_LATIN_WORD = re.compile("[A-Za-z]+(?:['’][a-z]+)?")
-# words that no other language writes often
-_SMALL_WORDS = (
-    "the and you with that this your who from which their they are will have has should would what when she our my it "
-    "not about can i'm you'll don't how he his into them we by"
+_WORD = re.compile(r"[^\W\d_]+(?:['’][a-z]+)?")
+
+# small words: those of English alone, those of English and some others, and those of others alone
+_ENGLISH = (
+    "the and you with that this your who whose from which their they are will have has should would what when she our "
+    "my it not about can i'm you'll don't how his into them we by"
 )
-_ENGLISH = frozenset(_SMALL_WORDS.split())
-_MANY_ENGLISH = 0.08
+_SHARED = "a an in of for on to is as at or be he i me"
+_OTHER = (
+    "de la le les des du et un une est dans pour que qui il je tu el los las y con por para del una en di che per "
+    "non sono della der die das und ein eine ist mit nicht ich zu von het een van dat niet voor och att som det "
+    "og ikke av af til em um uma não os az egy és hogy nem w z na się nie jest yang dan untuk dengan di và của là"
+)
+_POINTS = dict.fromkeys(_SHARED.split(), 1) | dict.fromkeys(_ENGLISH.split(), 2) | dict.fromkeys(_OTHER.split(), -2)
+_FEW = 2
+_PLAIN = 0.12
+"""Points that make a text plainly English; where it has small words of another language, so many for each word."""
 _READ_CHARS = 400
 """Characters that are looked at: a text that begins in one language and goes on in another is in the first."""
 
@@ -27,17 +36,19 @@ def guess_language(text: str) -> str:
     langdetect (seeded), which takes a thousand times as long.
     """
     text = text[:_READ_CHARS]
-    han, words = len(_HAN.findall(text)), _LATIN_WORD.findall(text.lower())
-    if han > len(words) and len(_OTHER_EAST_ASIAN.findall(text)) * 20 < han:
+    han, words = len(_HAN.findall(text)), _WORD.findall(text.lower())
+    if han and len(_OTHER_EAST_ASIAN.findall(text)) * 20 < han and han > len(words):
         return "zh"
-    english = [word for word in words if word in _ENGLISH]
-    if han < len(words) and len(set(english)) > 1 and len(english) >= _MANY_ENGLISH * len(words) and not _mixed(text):
+    points = [_POINTS[word] for word in words if word in _POINTS]
+    enough = _FEW if min(points, default=-1) > 0 else max(_FEW, _PLAIN * len(words))
+    if sum(points) >= enough and _is_latin(text):
         return "en"
-    detected = detect_language(text) or ""
-    return detected.partition("-")[0]
+    return (detect_language(text) or "").partition("-")[0]
 
 
-def _mixed(text: str) -> bool:
-    """Whether most of the letters are no plain Latin ones."""
+def _is_latin(text: str) -> bool:
+    """Whether its letters are those of English, but for a few."""
+    if text.isascii():
+        return True
     letters = [char for char in text if char.isalpha()]
-    return sum(char.isascii() for char in letters) * 2 < len(letters)
+    return sum(not char.isascii() for char in letters) * 20 < len(letters)

@@ -72,6 +72,8 @@ def import_seeds(settings: ImportSettings, progress: Progress | None = None) -> 
         ImportFileError: The file cannot be read at all, or no row of it can be used (the report says why, then).
         StorageError: Seeds or report cannot be written.
     """
+    if not settings.file:
+        raise SettingsError("`file` is empty: there is nothing to import.", safe="Nothing was written.")
     started = time.monotonic()
     source, outputs = Path(settings.file), _name_outputs(settings)
     first = next((row for row in read_rows(source, settings.limits) if isinstance(row, Row)), None)

@@ -40,7 +40,8 @@ def test_no_key_is_unknown_to_prefect() -> None:
 
 
 def test_everything_has_a_deployment() -> None:
-    assert set(DEPLOYMENTS) == {"factory", "estimate", "train", "evaluate", "benchmark", *get_args(Stage)}
+    names = {"factory", "estimate", "train", "evaluate", "benchmark", "import"}
+    assert set(DEPLOYMENTS) == {*names, *get_args(Stage)}
     assert {item.work_pool.name for item in DEPLOYMENTS.values() if item.work_pool} == set(POOLS)
     [nightly] = GIVEN["deployments"][0]["schedules"]
     assert nightly["active"] is False

@@ -1,0 +1,54 @@
+"""An import as a flow: the same as ``rpo import``, for a schedule or the form in the Prefect UI."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.markdown import table
+from models.imports import ImportSettings, ImportSummary
+from storage.imports.rows import excerpt_of
+from tasks.importing import import_seeds
+
+
+@flow(name="import", flow_run_name="import {settings.kind}")
+def import_rows(settings: ImportSettings) -> ImportSummary:
+    """Rows of a file of others as seeds; what is left out is in a report, row by row.
+
+    Args:
+        settings: Which file, as what.
+    """
+    summary = import_seeds(settings)
+    create_markdown_artifact(
+        key=f"import-{settings.kind}",
+        markdown=render_markdown(summary),
+        description=f"What was taken of {settings.kind}",
+    )
+    return summary
+
+
+def render_markdown(summary: ImportSummary) -> str:
+    """The summary as the Prefect UI shows it; the file's own words are shown as code."""
+    counts = [
+        ("accepted", "", summary.accepted),
+        *(("accepted", reason, count) for reason, count in summary.languages.items()),
+        *(("refused", reason, count) for reason, count in summary.refused.items()),
+        *(("duplicate", reason, count) for reason, count in summary.duplicates.items()),
+        *(("filtered", reason, count) for reason, count in summary.filtered.items()),
+        *(("general ones", reason, count) for reason, count in summary.stand_ins.items()),
+    ]
+    files = [("file", summary.file), ("seeds", summary.to), ("left out", summary.report)]
+    columns = [(ours, _as_code(theirs)) for ours, theirs in summary.columns.items()]
+    return "\n\n".join(
+        [
+            f"# Import of {summary.kind}: {summary.accepted:,} of {summary.rows:,} rows",
+            table(("outcome", "", "rows"), [(outcome, _as_code(reason), count) for outcome, reason, count in counts]),
+            table(("ours", "column"), columns),
+            table(("", "path"), [(name, _as_code(path)) for name, path in files]),
+        ]
+    )
+
+
+def _as_code(text: str) -> str:
+    """Text in a cell that is no markup, whatever it says."""
+    return f"`{excerpt_of(text).replace('`', chr(0x2BC)).replace('|', chr(0xA6))}`" if text else ""

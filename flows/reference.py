@@ -12,6 +12,7 @@ from models.arrow import arrow_schema
 from models.base import Language
 from models.constraints import ALL_CHECKS
 from models.evaluation import BenchmarkSettings, EvaluationSettings
+from models.imports import ImportSettings
 from models.loading import describe_settings
 from models.records import TABLES
 from models.settings import FactorySettings
@@ -39,6 +40,9 @@ def render_settings() -> str:
             _settings_table(EvaluationSettings),
             "\n## Evaluation on a benchmark\n\nParameters of the flow `benchmark`, of `rpo evaluate --benchmark`.\n\n",
             _settings_table(BenchmarkSettings),
+            "\n## Import\n\nParameters of the flow `import`; `rpo import roles --help` shows them as options, ",
+            "[importing.md](importing.md) explains them.\n\n",
+            _settings_table(ImportSettings),
         ]
     )
 

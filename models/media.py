@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 Media = Literal["image", "video", "audio"]
 
@@ -60,12 +61,12 @@ _TEXTS = {
 }
 
 
-def find_media(name: str, text: str) -> MediaFound | None:
-    """What a role makes or reads that is no text, by the words of its name and its description; None: nothing."""
+def find_media(name: str, text: str, among: Sequence[Media] = get_args(Media)) -> MediaFound | None:
+    """What of some media a role makes or reads, by the words of its name and its description; None: nothing."""
     both = f"{name}\n{text}".lower()
     if not any(hint in both for hint in _HINTS):
         return None
-    for media in _TOOLS:
+    for media in among:
         found = _NAMES[media].search(name) or _TEXTS[media].search(text)
         if found:
             return MediaFound(media, " ".join(found[0].split())[:60])

@@ -16,7 +16,8 @@ from models.records import MAX_CONSTRAINTS, PersonaSeed, RoleSeed, SeedConstrain
 from tasks import stand_ins
 from tasks.import_layouts import Columns, pick
 
-MAX_ID_CHARS = 200
+MAX_ID_CHARS = MAX_NAME_CHARS = 200
+_LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 _LIST_SEPARATOR = re.compile(r"[\n;；|]+")
 _LANGUAGES = {"english": "en", "英文": "en", "英语": "en", "chinese": "zh", "中文": "zh", "汉语": "zh"}
 
@@ -69,20 +70,20 @@ class Reader:
         if len(text) < settings.min_chars:
             what = f"{len(text)} characters; at least {settings.min_chars}" if text else "there is none"
             raise RowError("too_short" if text else "missing", "text", what)
-        if len(text) > settings.max_chars:
-            raise RowError("text_too_long", "text", f"{len(text):,} characters; at most {settings.max_chars:,}")
         language = self._language(values, text)
         if language not in settings.languages:
             raise OtherLanguageError(language or "unknown")
         given = self._id(values)
         shared = {"language": language}
         if settings.kind == "personas":
-            row_id = given or f"persona_{digest([settings.kind, text], length=16)}"
+            row_id = given or f"persona_{digest([text], length=16)}"
             fields = {"persona_id": row_id, "persona": text, **self._persona(values, row_id, language)}
             return Made(_validated(PersonaSeed, shared | fields), given, self._stand_ins)
-        name = self._text(values, "name")
+        name = " ".join(self._text(values, "name").split())
+        if len(name) > MAX_NAME_CHARS:
+            raise RowError("text_too_long", "name", f"{len(name):,} characters; at most {MAX_NAME_CHARS}")
         constraints = self._constraints(values) if settings.kind == "systems" else []
-        origin = [settings.kind, name, text, *(item.text for item in constraints)]
+        origin = [name, text, *(item.text for item in constraints)]
         row_id = given or f"role_{digest(origin, length=16)}"
         fields = {"role_id": row_id, "description": text, **self._role(values, row_id, language, name)}
         return Made(_validated(RoleSeed, shared | fields | {"constraints": constraints}), given, self._stand_ins)
@@ -95,7 +96,7 @@ class Reader:
             self._stand_ins.append("questions")
             questions += stand_ins.draw(stand_ins.QUESTIONS[language], row_id)
         return {
-            "name": " ".join(name.split()) or stand_ins.NAMES[language],
+            "name": name or stand_ins.NAMES[language],
             "skills": self._list(values, "skills"),
             "questions": questions,
         }
@@ -116,7 +117,13 @@ class Reader:
             return ""
         if not isinstance(value, str):
             raise RowError("not_text", target, f"a {type(value).__name__}, not a text")
-        return value.replace("\r\n", "\n").replace("\r", "\n").strip()
+        return self._bounded(value.replace("\r\n", "\n").replace("\r", "\n").strip(), target)
+
+    def _bounded(self, text: str, target: str) -> str:
+        most = self._settings.max_chars
+        if len(text) > most:
+            raise RowError("text_too_long", target, f"{len(text):,} characters; at most {most:,}")
+        return text
 
     def _id(self, values: Mapping[str, Any]) -> str:
         value = pick(values, self._columns.get("id", ()))
@@ -131,8 +138,10 @@ class Reader:
         if self._settings.language is not None:
             return self._settings.language
         given = self._text(values, "language").casefold()
-        short = re.split(r"[-_]", given)[0]
-        return _LANGUAGES.get(given) or _LANGUAGES.get(short) or short or guess_language(text)
+        code = re.split(r"[-_]", given)[0]
+        if _LANGUAGE_CODE.fullmatch(code):
+            return code
+        return _LANGUAGES.get(given) or guess_language(text)
 
     def _list(self, values: Mapping[str, Any], target: Any) -> list[str]:
         value = pick(values, self._columns.get(target, ()))
@@ -142,7 +151,7 @@ class Reader:
             value = _split(value)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise RowError("not_texts", target, "not a list of texts")
-        return [item.strip() for item in value if item.strip()]
+        return [self._bounded(item.strip(), target) for item in value if item.strip()]
 
     def _constraints(self, values: Mapping[str, Any]) -> list[SeedConstraint]:
         value = pick(values, self._columns.get("constraints", ()))
@@ -157,7 +166,7 @@ class Reader:
         for item in value:
             given = {"text": item} if isinstance(item, str) else item
             constraint = _validated(SeedConstraint, given)
-            text = " ".join(constraint.text.split())
+            text = self._bounded(" ".join(constraint.text.split()), "constraints")
             opposite = constraint.opposite or opposites.get(text, "")
             if not text:
                 raise RowError("missing", "constraints", "one is empty")
@@ -181,7 +190,8 @@ def _split(text: str) -> list[Any]:
     if text.lstrip().startswith("["):
         try:
             value = json.loads(text)
-        except ValueError:
+            json.dumps(value, ensure_ascii=False).encode()  # half characters may hide behind escapes
+        except (ValueError, RecursionError):
             pass
         else:
             if isinstance(value, list):
@@ -192,6 +202,8 @@ def _split(text: str) -> list[Any]:
 def _validated(model: Any, fields: Any) -> Any:
     try:
         return model.model_validate(fields)
+    except RecursionError as error:
+        raise RowError("too_deep", "constraints", "brackets within brackets, too many") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])

@@ -126,15 +126,21 @@ def _name_outputs(settings: ImportSettings) -> _Outputs:
     """Where seeds, report and summary go.
 
     Raises:
-        SettingsError: The seed file would take the place of another one.
+        SettingsError: The seed file would take the place of another one, or a path is none of a file.
     """
+    for place in (settings.to, settings.report):
+        if place and "://" in place:
+            raise SettingsError(f"{place} is no file of this machine.", next_step="Give a path with --to.")
+    source = Path(settings.file)
+    if source.exists() and not source.is_file():
+        raise SettingsError(f"{source} is no file that can be read twice.", next_step="Write it to a file first.")
     seeds = Path(settings.to) if settings.to else machine_dir(settings.data) / "imports" / f"{settings.kind}.jsonl"
     outputs = _Outputs(
         seeds,
         Path(settings.report) if settings.report else seeds.with_suffix(".left_out.jsonl"),
         seeds.with_suffix(".summary.json"),
     )
-    taken = {path.resolve() for path in outputs} | {Path(settings.file).resolve()}
+    taken = {path.resolve() for path in outputs} | {source.resolve()}
     if len(taken) <= len(outputs):
         raise SettingsError(
             "The file to import, the seed file and the report are not all different files.",
@@ -186,9 +192,9 @@ def _judge(
     seed = made.seed
     text = seed.description if isinstance(seed, RoleSeed) else seed.persona
     if isinstance(seed, RoleSeed):
-        media = find_media(seed.name, seed.description)
-        if media is not None and media.media in settings.drop_media:
-            leave_out("filtered", media.media, "text", media.words)
+        media = find_media(seed.name, seed.description, settings.drop_media)
+        if media is not None:
+            leave_out("filtered", media.media, "text", excerpt_of(media.words))
             return None
         text = "\n".join([text, *(item.text for item in seed.constraints)])
     duplicate = seen.find_text(text)

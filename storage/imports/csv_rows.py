@@ -15,6 +15,10 @@ from storage.imports.rows import Refused, Row, refuse
 csv.field_size_limit(1 << 30)  # rows are bounded before the parser sees them
 
 
+_MOST_LINES = 10_000
+"""Lines of a row: behind a quote that is never closed the whole file would be one."""
+
+
 class _TooLongError(Exception):
     """The lines of a row are longer than the limit, or one of them was refused."""
 
@@ -45,7 +49,7 @@ class _Feed(Iterator[str]):
         if isinstance(line, Refused):
             raise _TooLongError
         self._size += len(line.data)
-        if self._size > self._max_bytes:
+        if self._size > self._max_bytes or len(self.taken) > _MOST_LINES:
             raise _TooLongError
         # what is no UTF-8 is found in the row, by what surrogateescape leaves there
         return line.data.decode("utf-8", "surrogateescape") + "\n"

@@ -51,7 +51,7 @@ class Seen:
 
         Exact: the same letters, whatever the case and the white space. Near: the share of common pairs of words is at
         least ``near``, as MinHash estimates it; candidates are texts that agree in one of 8 bands of 4 hashes, which
-        finds 98 % of those that are 0.8 alike, and 99.97 % at 0.9.
+        finds 98 % of those that are 0.8 alike, and 99.98 % at 0.9.
         """
         plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
         exact = _key(b"text", plain.encode())

@@ -12,8 +12,8 @@ from storage.imports.opening import refuse_bomb
 from storage.imports.rows import Refused, Row, refuse
 
 _ROWS_AT_ONCE = 64
-# a text stands once in the file and may be in every row: inside lists it is copied for each
-_NESTED_ROWS_AT_ONCE = 4
+# a text stands once in the file and may be in every row: inside lists, say, it is copied for each
+_COPIED_ROWS_AT_ONCE = 4
 _BYTES_PER_CHAR = 4
 
 
@@ -30,14 +30,17 @@ def read_parquet(path: Path, limits: ReadLimits, columns: Collection[str] | None
     try:
         schema = [column for column in pq.read_schema(path) if columns is None or column.name in columns]
         texts = [column.name for column in schema if pa.types.is_string(column.type)]
-        nested = any(pa.types.is_nested(column.type) for column in schema)
+        if len({column.name for column in schema}) < len(schema):
+            raise ValueError("two columns have one name")
+        # lists, large strings and binary
+        copied = not all(pa.types.is_string(column.type) or pa.types.is_primitive(column.type) for column in schema)
         # as dictionaries, texts that repeat are in memory once: 40 MB in each of 64 rows were 4.7 GB
         with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as file:
             footer = file.metadata
             groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
             refuse_bomb(path, sum(group.total_byte_size for group in groups), path.stat().st_size, limits)
             first = 1
-            at_once = _NESTED_ROWS_AT_ONCE if nested else _ROWS_AT_ONCE
+            at_once = _COPIED_ROWS_AT_ONCE if copied else _ROWS_AT_ONCE
             for batch in file.iter_batches(batch_size=at_once, columns=[column.name for column in schema]):
                 yield from _rows(first, batch, limits)
                 first += batch.num_rows

@@ -15,7 +15,10 @@ from storage.imports.csv_rows import read_csv
 from storage.imports.lines import Line, read_lines, split_list
 from storage.imports.opening import open_text
 from storage.imports.parquet_rows import read_parquet
-from storage.imports.rows import Refused, Row, refuse
+from storage.imports.rows import Refused, Row, excerpt_of, refuse
+
+MAX_DEPTH = 64
+"""Brackets within brackets of a row at most."""
 
 _OBJECT_OF_LINES = re.compile(rb"\{\s*\n")
 
@@ -123,11 +126,13 @@ def _refuse_odd(row: Row, limits: ReadLimits) -> Refused | None:
         odd = _odd(name, limits) or _odd(value, limits)
         if odd:
             reason, what = odd
-            return refuse(row.line, reason, what, str(row.values), str(name)[:80])
+            return refuse(row.line, reason, what, "" if reason == "too_deep" else str(row.values), excerpt_of(name))
     return None
 
 
-def _odd(value: object, limits: ReadLimits) -> tuple[Reason, str] | None:
+def _odd(value: object, limits: ReadLimits, depth: int = 0) -> tuple[Reason, str] | None:
+    if depth > MAX_DEPTH:
+        return "too_deep", f"brackets within brackets, more than {MAX_DEPTH}"
     if isinstance(value, str):
         if len(value) > limits.max_field_chars:
             return "field_too_long", f"{len(value):,} characters; at most {limits.max_field_chars:,}"
@@ -142,7 +147,7 @@ def _odd(value: object, limits: ReadLimits) -> tuple[Reason, str] | None:
     elif isinstance(value, float) and not math.isfinite(value):
         return "not_finite", f"{value} is no number"
     elif isinstance(value, dict):
-        return next(filter(None, (_odd(item, limits) for pair in value.items() for item in pair)), None)
+        return next(filter(None, (_odd(item, limits, depth + 1) for pair in value.items() for item in pair)), None)
     elif isinstance(value, list | tuple):
-        return next(filter(None, (_odd(item, limits) for item in value)), None)
+        return next(filter(None, (_odd(item, limits, depth + 1) for item in value)), None)
     return None

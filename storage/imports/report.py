@@ -17,7 +17,7 @@ Outcome = Literal["refused", "duplicate", "filtered"]
 COLUMNS = ("line", "outcome", "reason", "field", "what", "excerpt")
 
 # what a spreadsheet takes for the beginning of a formula
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Report:

@@ -50,7 +50,7 @@ def test_texts_of_the_file_are_no_markup_in_the_ui(tmp_path: Path) -> None:
 def test_a_real_collection_runs_through_the_factory(rpo: Rpo, scripted: Scripted) -> None:
     data = rpo.cwd / "data"
     made = rpo.json("import", "roles", str(AWESOME), "--data", str(data))
-    assert made["accepted"] == 201
+    assert made["accepted"] == 199
     # ids that would be paths, as others may have given them
     seeds = [json.loads(line) for line in Path(made["to"]).read_text().splitlines()]
     odd = {"role_id": "../../../outside", "constraints": [{"text": "Never mention the weather."}]}

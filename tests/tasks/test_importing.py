@@ -296,6 +296,38 @@ def test_media(name: str, text: str, media: str | None) -> None:
 @pytest.mark.skipif(not AWESOME.is_file(), reason="the shared data is not here")
 def test_a_real_collection(tmp_path: Path) -> None:
     summary = import_seeds(ImportSettings(file=str(AWESOME), to=str(tmp_path / "roles.jsonl"), license="CC0-1.0"))
-    assert (summary.layout, summary.rows, summary.accepted, summary.refused) == ("prompts", 209, 201, {})
+    assert (summary.layout, summary.rows, summary.accepted, summary.refused) == (
+        "prompts",
+        209,
+        199,
+        {"text_too_long": 2},  # two names that hold the whole prompt
+    )
     assert (summary.duplicates, summary.filtered) == ({"near": 1}, {"image": 3, "audio": 2, "video": 2})
-    assert len(read_seeds(tmp_path / "roles.jsonl", RoleSeed, ["en"])) == 201
+    assert len(read_seeds(tmp_path / "roles.jsonl", RoleSeed, ["en"])) == 199
+
+
+def test_what_hides_in_a_cell(tmp_path: Path) -> None:
+    """JSON inside a text is parsed again: what it holds is no better than the file."""
+    deep, half = "[" * 10_000, "\\ud800"
+    check = {"kind": "starts_with", "phrase": "x", "polarity": "must"}
+    odd: list[dict[str, Any]] = [
+        {"constraints": ["Speak of the sea."], "skills": deep},
+        {"constraints": ["Speak of the sea."], "skills": f'["a", "{half}"]'},
+        {"constraints": [{"text": "x", "check": deep}]},
+        {"constraints": [{"text": "x", "check": json.dumps(check).replace('"x"', f'"{half}"')}]},
+        {"constraints": [{"text": "x", "check": '{"kind": "none"}'}]},
+        {"constraints": [{"text": "x", "why": "unknown"}]},
+        {"constraints": [{"text": "x", "check": json.dumps(check)}], "language": "<script>"},
+        {"constraints": ["Speak."], "name": "n" * 300},
+        {"constraints": ["Speak."] * 80},
+    ]
+    rows = [
+        {"role_id": n, "name": f"n{n}", "description": f"{NURSE} Her number in the harbour is {n * 7919}.", **given}
+        for n, given in enumerate(odd)
+    ]
+    summary, seeds, report = run(tmp_path, rows, kind="systems", near=0)
+    assert {row["line"]: row["reason"] for row in report} == {
+        3: "too_deep", 4: "invalid", 5: "invalid", 6: "invalid", 8: "text_too_long", 9: "too_many"
+    }  # fmt: skip
+    assert [seed["role_id"] for seed in seeds] == ["0", "1", "6"] and summary.filtered == {}
+    assert len(read_seeds(tmp_path / "out.jsonl", RoleSeed, ["en"])) == 3

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 import rensa
 
+from models.errors import StorageError
+
 PERMUTATIONS = 64
 """Hashes of a MinHash: its estimate of a similarity of 0.8 is off by 0.05 (one standard deviation)."""
 _BANDS, _ROWS = 8, 4
@@ -87,6 +89,9 @@ def open_seen(near: float) -> Iterator[Seen]:
 
     Args:
         near: From which similarity on a text is a near duplicate; 0: never.
+
+    Raises:
+        StorageError: The disk is full.
     """
     database = sqlite3.connect("", isolation_level=None)  # a file without a name, in the folder for temporaries
     try:
@@ -96,6 +101,12 @@ def open_seen(near: float) -> Iterator[Seen]:
         database.execute("create table digests (line integer primary key, digest blob)")
         database.execute("begin")
         yield Seen(database, near)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"The index of duplicates could not be kept: {error}.",
+            safe="Nothing was written.",
+            next_step="It is a temporary file of some 300 bytes a row: set SQLITE_TMPDIR to a folder with space.",
+        ) from error
     finally:
         database.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.errors import ImportFileError, SettingsError
+from models.errors import ImportFileError, SettingsError, StorageError
 from models.imports import ImportSettings, ImportSummary
 from models.languages import guess_language
 from models.media import find_media
@@ -331,3 +331,16 @@ def test_what_hides_in_a_cell(tmp_path: Path) -> None:
     }  # fmt: skip
     assert [seed["role_id"] for seed in seeds] == ["0", "1", "6"] and summary.filtered == {}
     assert len(read_seeds(tmp_path / "out.jsonl", RoleSeed, ["en"])) == 3
+
+
+def fill_small_disk() -> None:
+    with open_seen(0.9) as seen:
+        seen._database.execute("pragma max_page_count = 5")
+        for line in range(1, 2000):
+            seen.find_text(f"{NURSE} {line * 7919} {line**3} {line**5} {line**7}")
+            seen.keep(line, str(line))
+
+
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(StorageError, match=r"index of duplicates .* full"):
+        fill_small_disk()

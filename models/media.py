@@ -47,13 +47,14 @@ _IN_NAME: dict[Media, str] = {
     "video": r"\b(?:videos?|animat\w+)\b|视频|动画",
     "audio": r"\b(?:audio|voice-?overs?|music (?:maker|generator|composer))\b|音频|配音|语音",
 }
-# parts of all words above, for a first look that costs next to nothing
-_HINT_WORDS = (
-    "image picture photo illustrat logo icon wallpaper drawing painting artwork poster thumbnail avatar mock dall "
-    "midjourney diffusion video animat movie film reel gif sora premiere effects audio music sound voice speech melod "
-    "podcast recording tts suno 图 照片 插画 海报 头像 壁纸 表情包 标志 画 视频 短片 影片 音 旋律 播客 录音 作曲 编曲"
-)
-_HINTS = _HINT_WORDS.split()
+# parts of the words above, for a first look that costs next to nothing
+_HINT_WORDS: dict[Media, str] = {
+    "image": "image picture photo illustrat logo icon wallpaper drawing painting artwork poster thumbnail avatar mock "
+    "dall midjourney diffusion 图 照片 插画 海报 头像 壁纸 表情包 标志 画",
+    "video": "video animat movie film reel gif sora premiere effects 视频 短片 动画 影片",
+    "audio": "audio music sound voice speech melod podcast recording tts suno 音 旋律 播客 作曲 编曲",
+}
+_HINTS = {media: words.split() for media, words in _HINT_WORDS.items()}
 _NAMES = {media: re.compile(f"{_IN_NAME[media]}|{_TOOLS[media]}", re.IGNORECASE) for media in _TOOLS}
 _TEXTS = {
     media: re.compile(rf"{_DONE_EN}\b{_NOUNS_EN[media]}\b|{_DONE_ZH}{_NOUNS_ZH[media]}|{_TOOLS[media]}", re.IGNORECASE)
@@ -64,10 +65,9 @@ _TEXTS = {
 def find_media(name: str, text: str, among: Sequence[Media] = get_args(Media)) -> MediaFound | None:
     """What of some media a role makes or reads, by the words of its name and its description; None: nothing."""
     both = f"{name}\n{text}".lower()
-    if not any(hint in both for hint in _HINTS):
-        return None
     for media in among:
-        found = _NAMES[media].search(name) or _TEXTS[media].search(text)
-        if found:
+        if not any(hint in both for hint in _HINTS[media]):
+            continue
+        if found := _NAMES[media].search(name) or _TEXTS[media].search(text):
             return MediaFound(media, " ".join(found[0].split())[:60])
     return None

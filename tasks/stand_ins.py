@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from models.base import Language, digest
+from models.base import Language
 
 DRAWN = 6
 """Questions of a role, and openings of a persona."""
@@ -84,4 +84,4 @@ OPENINGS: dict[Language, Sequence[str]] = {
 
 def draw(pool: Sequence[str], seed_id: str, count: int = DRAWN) -> list[str]:
     """Some of a pool, the same ones for the same id."""
-    return random.Random(digest(seed_id)).sample(pool, k=count)  # noqa: S311  (draws, not secrets)
+    return random.Random(seed_id).sample(pool, k=count)  # noqa: S311  (draws, not secrets)

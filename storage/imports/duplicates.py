@@ -129,8 +129,8 @@ def _min_hashes(plain: str) -> list[int]:
 
 def _bands(hashes: list[int]) -> Iterator[int]:
     for band in range(_BANDS):
-        values = hashes[band * _ROWS : (band + 1) * _ROWS]
-        yield _key(b"band%d" % band, b"".join(value.to_bytes(4, "big") for value in values))
+        # Python's hash of numbers is the same in every process
+        yield hash((band, *hashes[band * _ROWS : (band + 1) * _ROWS]))
 
 
 def _similarity(one: bytes, other: bytes) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,20 @@ def test_what_a_person_sees(rpo: Rpo) -> None:
     assert "--map takes OURS=COLUMN" in one_message(rpo("import", "roles", "rows.jsonl", "--map", "prompt", code=2))
     assert "No such file" in one_message(rpo("import", "roles", "none.jsonl", code=1))
     assert "near" in one_message(rpo("import", "roles", "rows.jsonl", "--near", "7", code=2))
+
+
+def test_the_flow(rpo: Rpo, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('act,prompt\nSea Guide,"Guide tourists along the coast and answer what they ask you."\nx,\n')
+    program = "import sys\nfrom flows.importing import import_rows\nfrom models.imports import ImportSettings\n"
+    program += "print(import_rows(ImportSettings.model_validate_json(sys.argv[1])).model_dump_json())"
+    given = json.dumps({"kind": "prompts", "file": str(file), "data": str(tmp_path)})
+    command = [sys.executable, "-c", program, given]
+    done = subprocess.run(command, cwd=ROOT, env=dict(rpo.env), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["accepted"], summary["refused"]) == (1, {"missing": 1})
+    assert (tmp_path / "imports/prompts.jsonl").is_file()
 
 
 def test_texts_of_the_file_are_no_markup_in_the_ui(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from models.media import Media
 
 app = App(name="import", help="Take rows of other people's files: roles, personas, prompts, systems.")
 
-
 DEFAULTS = ImportSettings()
 
 
@@ -27,9 +26,9 @@ class Options:
     """What all imports of rows take."""
 
     data: Annotated[str, Parameter(help="Folder of the data, or s3://bucket/prefix.")] = DEFAULTS.data
-    to: Annotated[Path | None, Parameter(help="Seed file to write; without: imports/KIND.jsonl in the data.")] = None
+    to: Annotated[str | None, Parameter(help="Seed file to write; without: imports/KIND.jsonl in the data.")] = None
     report: Annotated[
-        Path | None, Parameter(help="Every row left out, with its line and why: FILE.csv, else JSON lines.")
+        str | None, Parameter(help="Every row left out, with its line and why: FILE.csv, else JSON lines.")
     ] = None
     layout: Annotated[Layout | None, Parameter(help="Layout of the file; without: told by its columns.")] = None
     map_: Annotated[
@@ -96,8 +95,8 @@ def _import(kind: ImportKind, file: Path, options: Options) -> None:
         "kind": kind,
         "file": str(file),
         "data": options.data,
-        "to": options.to and str(options.to),
-        "report": options.report and str(options.report),
+        "to": options.to,
+        "report": options.report,
         "layout": options.layout,
         "columns": _columns(options.map_ or []),
         "language": options.language,

@@ -219,6 +219,10 @@ def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
     for given in ({"to": str(file)}, {"to": str(tmp_path / "a"), "report": str(file)}):
         with pytest.raises(SettingsError, match="not all different"):
             import_seeds(ImportSettings(file=str(file), **given))
+    with pytest.raises(SettingsError, match="no file of this machine"):
+        import_seeds(ImportSettings(file=str(file), to="s3://bucket/roles.jsonl"))
+    with pytest.raises(SettingsError, match="read twice"):
+        import_seeds(ImportSettings(file=str(tmp_path)))
     (tmp_path / "mine.jsonl").write_text("by hand")
     with pytest.raises(SettingsError, match="no import has written it"):
         import_seeds(ImportSettings(file=str(file), to=str(tmp_path / "mine.jsonl")))

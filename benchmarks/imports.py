@@ -30,6 +30,7 @@ TIMES = 10
 MAX_RATIO = 1.1
 # of the shipped roles: words of real sentences, so that the language is told as it is in real files
 WORDS = re.findall("[a-z]+", " ".join(seed.description for seed in SEEDS).lower())
+FRENCH = "Tu es un guide pour les touristes le long de la côte et tu réponds à leurs questions."
 BROKEN = (
     b'{"name": "cut", "description": "a line that ends in the midd',
     b"no JSON at all",
@@ -59,7 +60,9 @@ def write_rows(path: Path, rows: int) -> Written:
     rng, written = random.Random(rows), Written()
     kept: list[list[str]] = []
     with path.open("wb") as file:
-        for number in range(1, rows + 1):
+        # what telling a language loads at first use (70 MB) is there in both sizes
+        file.write(json.dumps({"role_id": "1", "name": "Guide", "description": FRENCH}).encode() + b"\n")
+        for number in range(2, rows + 1):
             draw = rng.random()
             if draw < 0.01:
                 written.broken.append(number)

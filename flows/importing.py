@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.markdown import table
 from models.imports import ImportSettings, ImportSummary
+from models.markdown import escape, table
 from storage.imports.rows import excerpt_of
 from tasks.importing import import_seeds
 
@@ -28,7 +28,7 @@ def import_rows(settings: ImportSettings) -> ImportSummary:
 
 
 def render_markdown(summary: ImportSummary) -> str:
-    """The summary as the Prefect UI shows it; the file's own words are shown as code."""
+    """The summary as the Prefect UI shows it; the file's own words are no markup."""
     counts = [
         ("accepted", "", summary.accepted),
         *(("accepted", reason, count) for reason, count in summary.languages.items()),
@@ -38,17 +38,12 @@ def render_markdown(summary: ImportSummary) -> str:
         *(("general ones", reason, count) for reason, count in summary.stand_ins.items()),
     ]
     files = [("file", summary.file), ("seeds", summary.to), ("left out", summary.report)]
-    columns = [(ours, _as_code(theirs)) for ours, theirs in summary.columns.items()]
+    columns = [(ours, escape(excerpt_of(theirs))) for ours, theirs in summary.columns.items()]
     return "\n\n".join(
         [
             f"# Import of {summary.kind}: {summary.accepted:,} of {summary.rows:,} rows",
-            table(("outcome", "", "rows"), [(outcome, _as_code(reason), count) for outcome, reason, count in counts]),
+            table(("outcome", "", "rows"), [(outcome, escape(reason), count) for outcome, reason, count in counts]),
             table(("ours", "column"), columns),
-            table(("", "path"), [(name, _as_code(path)) for name, path in files]),
+            table(("", "path"), [(name, escape(path)) for name, path in files]),
         ]
     )
-
-
-def _as_code(text: str) -> str:
-    """Text in a cell that is no markup, whatever it says."""
-    return f"`{excerpt_of(text).replace('`', chr(0x2BC)).replace('|', chr(0xA6))}`" if text else ""

@@ -56,8 +56,8 @@ def test_texts_of_the_file_are_no_markup_in_the_ui(tmp_path: Path) -> None:
     file.write_text(json.dumps({odd: "Guide tourists along the coast and answer what they ask you."}))
     summary = import_seeds(ImportSettings(file=str(file), to=str(tmp_path / "o.jsonl"), columns={"text": odd}))
     shown = render_markdown(summary)
-    # inside one pair of backticks, and in one cell
-    assert "| `\u02bc\u00a6<img src=x onerror=alert(1)>` |" in shown
+    assert "&lt;img src=x" in shown and "<img" not in shown
+    assert all(line.count("|") - line.count("\\|") in (0, 3, 4) for line in shown.splitlines())
 
 
 @pytest.mark.skipif(not AWESOME.is_file(), reason="the shared data is not here")

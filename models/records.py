@@ -98,7 +98,10 @@ class SystemProfile(Strict):
     system_id: str = Field(description="Id of the system profile.")
     role_id: str = Field(description="The role seed it was made from.")
     language: Language = Field(description="Language of the system prompt.")
-    name: str = Field(description="What the role is called.")
+    name: str = Field(
+        description="What the role is called; empty: the description is a whole system prompt, written by somebody "
+        "else, which has its demands in it."
+    )
     description: str = Field(description="What the role is and does.")
     skills: list[str] = Field(description="What the role is good at.")
     questions: list[str] = Field(description="Questions that users put to this role (scripted user).")
@@ -106,9 +109,15 @@ class SystemProfile(Strict):
         max_length=MAX_CONSTRAINTS, description="The constraints, in the order of the system prompt."
     )
     author: str = Field(
-        description="Who wrote the constraints: catalogue, the author model's name, or seed where its role brought "
-        "them; in an evaluation `reversed` for the twin of a held-out system, whose constraints are exact opposites."
+        description="Who wrote the constraints: catalogue, the author model's name, seed where its role brought them, "
+        "or imported; in an evaluation `reversed` for the twin of a held-out system, whose constraints are exact "
+        "opposites."
     )
+
+    @property
+    def is_whole_prompt(self) -> bool:
+        """Whether the description is a whole system prompt that has its demands in it."""
+        return not self.name
 
 
 class UserProfile(Strict):
@@ -219,7 +228,10 @@ class Reversal(Strict):
     system_id: str = Field(description="The system profile it belongs to.")
     text: str = Field(description="The reversed constraint as the policy reads it, without its trigger.")
     check: StoredAsJson[Check] = Field(default=None, description="The complement of the check, as JSON.")
-    method: str = Field(description="Who reversed it: code, the author model's name, or seed: it came with the role.")
+    method: str = Field(
+        description="Who reversed it: code; the author model's name; seed: it came with the role; or negation: the "
+        "constraint is quoted, with the demand to break it."
+    )
     verified: bool = Field(description="Whether the reversal is known to be the exact opposite.")
 
 

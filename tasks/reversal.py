@@ -1,4 +1,8 @@
-"""Reversal: the exact opposite of every constraint, by code where there is a check, else by the author."""
+"""Reversal: the exact opposite of every constraint, by code where there is a check, else by the author.
+
+Without an author a constraint that no check decides is negated as a whole: the reply has to break it. That is its exact
+opposite whatever it says, if not what a person would write.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,20 @@ from tasks.llm.prompts.fence import on_one_line
 from tasks.llm.structured import Question, ask_structured
 
 REVERSED_BY_CODE = "code"
+NEGATED = "negation"
+
+_NEGATIONS: dict[Language, tuple[str, ...]] = {
+    "en": (
+        "Break this demand: “{text}”",
+        "Your response must not meet the following demand: “{text}”",
+        "Make sure that your response violates this: “{text}”",
+    ),
+    "zh": (
+        "请违反这条要求：“{text}”",
+        "你的回复不得满足以下要求：“{text}”",
+        "请确保你的回复不符合这条要求：“{text}”",
+    ),
+}
 
 MAX_TRIES = 3
 """Opposites that the author writes of a constraint at most: one, and two more with what was wrong with those before."""
@@ -26,9 +44,9 @@ def reverse_constraints(batch: Batch, systems: PartRef) -> Iterator[Reversal]:
     An opposite that the author cannot get right is kept unverified: pairs that need it are not made, and counted.
     """
     profiles = batch.read(systems, SystemProfile)
-    given = _given_opposites(batch, systems, profiles)
     drafts: dict[str, Draft] = {}
     if batch.settings.roles.author is not None:
+        given = _given_opposites(batch, systems, profiles)
         drafts = {
             constraint.constraint_id: Draft(constraint, system.language, given.get(constraint.constraint_id, ""))
             for system in profiles
@@ -38,11 +56,8 @@ def reverse_constraints(batch: Batch, systems: PartRef) -> Iterator[Reversal]:
         _write_opposites(batch, list(drafts.values()))
     for system in profiles:
         for constraint in system.constraints:
-            draft, opposite = drafts.get(constraint.constraint_id), given.get(constraint.constraint_id, "")
-            if draft:
-                yield draft.finish(system.system_id)
-            else:
-                yield reverse(constraint, system.system_id, system.language, opposite)
+            draft = drafts.get(constraint.constraint_id)
+            yield draft.finish(system.system_id) if draft else reverse(constraint, system.system_id, system.language)
 
 
 def _given_opposites(batch: Batch, systems: PartRef, profiles: Sequence[SystemProfile]) -> dict[str, str]:
@@ -59,33 +74,24 @@ def _given_opposites(batch: Batch, systems: PartRef, profiles: Sequence[SystemPr
     }
 
 
-def reverse(constraint: Constraint, system_id: str, language: Language, given: str = "") -> Reversal:
-    """The complement of a constraint's check, in words; unverified where there is no check.
+def reverse(constraint: Constraint, system_id: str, language: Language) -> Reversal:
+    """The complement of a constraint's check, in words; the negation of the whole where there is no check.
 
     The phrasing follows from the constraint's id, so that the words are varied and the same every time.
-
-    Args:
-        constraint: The constraint.
-        system_id: The system profile it belongs to.
-        language: Language of the words.
-        given: The opposite that came with the role, which stays unverified.
     """
+    number = int(constraint.constraint_id, 16)
     if constraint.check is None:
-        return Reversal(
-            constraint_id=constraint.constraint_id,
-            system_id=system_id,
-            text=given,
-            check=None,
-            method=FROM_SEED if given else "none",
-            verified=False,
-        )
-    opposite = constraint.check.complement()
+        phrasings, opposite, method = _NEGATIONS[language], None, NEGATED
+        text = phrasings[number % len(phrasings)].format(text=constraint.text)
+    else:
+        opposite, method = constraint.check.complement(), REVERSED_BY_CODE
+        text = opposite.describe(language, number % opposite.phrasings)
     return Reversal(
         constraint_id=constraint.constraint_id,
         system_id=system_id,
-        text=opposite.describe(language, int(constraint.constraint_id, 16) % opposite.phrasings),
+        text=text,
         check=opposite,
-        method=REVERSED_BY_CODE,
+        method=method,
         verified=True,
     )
 

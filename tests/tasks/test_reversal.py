@@ -113,8 +113,18 @@ def test_an_unreadable_verification_verifies_nothing(tmp_path: Path, answer_with
     assert (reversals["0a"].verified, excluded) == (False, {"irreversible": 1})
 
 
-def test_without_an_author_nobody_is_asked(tmp_path: Path, answer_with: Start) -> None:
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_without_an_author_what_no_check_decides_is_negated(
+    tmp_path: Path, answer_with: Start, language: Language
+) -> None:
     server = answer_with(lambda name, prompt: "")
     settings = server.settings(tmp_path, roles={"policy": {"endpoint": "a"}})
-    reversals, excluded = reverse(settings, "en")
-    assert (reversals["0a"].method, reversals["0a"].verified, excluded, server.asked) == ("none", False, {}, [])
+    reversals, excluded = reverse(settings, language)
+    assert (reversals["0a"].method, reversals["0a"].verified, excluded, server.asked) == ("negation", True, {}, [])
+    assert (reversals["0b"].method, reversals["0b"].check is not None) == ("code", True)
+    # the demand stands in it as it is, and its trigger before it
+    demand, *_ = constraints(language)
+    assert f"“{demand.text}”" in reversals["0a"].text
+    assert demand.trigger is not None
+    line = constraint_line(reverse_in([demand], reversals)[0], language)
+    assert line.startswith(demand.trigger.describe(language)) and f"“{demand.text}”" in line

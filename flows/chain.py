@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -24,11 +24,19 @@ Stage = Literal[
 
 
 class Chain:
-    """The stages of a run. No stage waits for all of another, but for the pairs, which see the whole run."""
+    """The stages of a run. No stage waits for all of another, but for the pairs, which see the whole run.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: The run.
+        given: Stages that are not made, with their parts: an import enters the chain after them.
+    """
+
+    def __init__(self, run: Run, given: Mapping[Stage, Sequence[PartRef]] | None = None) -> None:
         self._run = run
         self._made: dict[str, list[PartRef]] = {}
+        self._given = given or {}
+        for stage, parts in self._given.items():
+            vars(self)[stage] = parts
 
     def make(self, stage: Stage) -> list[PartRef]:
         """The parts of a stage, when they and those of all before it are there, and belong to the run.
@@ -103,4 +111,7 @@ class Chain:
     def audit_pairs(self) -> list[PartRef]:
         """The proof of every pair."""
         [pairs], made = self.build_pairs, self._made
-        return stages.audit_pairs(self._run, pairs, made["sample_responses"], made["reverse_constraints"])
+        responses, reversals = made["sample_responses"], made["reverse_constraints"]
+        if "judge_responses" in self._given:
+            return stages.audit_by_verdicts(self._run, pairs, responses, reversals, made["judge_responses"])
+        return stages.audit_pairs(self._run, pairs, responses, reversals)

@@ -9,13 +9,17 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import App, Parameter
 
+from flows.cli_import_answers import records, responses, verdicts
 from models.base import Language
 from models.errors import SettingsError
 from models.imports import ImportKind, ImportSettings, Layout, Target
 from models.loading import validate_as
 from models.media import Media
 
-app = App(name="import", help="Take rows of other people's files: roles, personas, prompts, systems.")
+app = App(name="import", help="Take what others made: roles, personas, prompts, systems; responses and verdicts.")
+app.command(verdicts)
+app.command(responses)
+app.command(records)
 
 DEFAULTS = ImportSettings()
 

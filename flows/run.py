@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prefect import Task, get_run_logger
 from prefect.exceptions import MissingContextError
@@ -24,10 +24,10 @@ from flows.watching import Listener, Watch
 from models.base import Language, digest
 from models.errors import FactoryError, SettingsError, StageError
 from models.records import PartRef
-from models.settings import FactorySettings
+from models.settings import FactorySettings, RoleName
 from storage.catalog import build_catalog
 from storage.locks import locked_run
-from storage.manifests import Manifest, RunBook, load, manifest_path
+from storage.manifests import ImportedFrom, Manifest, RunBook, load, manifest_path
 from storage.parts import PartStore
 from storage.roots import Root, data_root, machine_dir
 from storage.usage import using
@@ -93,7 +93,7 @@ class Run:
         self.calls += [read_calls(future.state.message) for future in futures if future.state.is_completed()]
         self.register(ref for refs in collected for ref in refs)
         if failures:
-            raise _explain(failures, len(futures), self.settings.run)
+            raise _explain(failures, len(futures), self.book.manifest)
         return collected
 
     def register(self, refs: Iterator[PartRef] | Sequence[PartRef]) -> None:
@@ -116,7 +116,7 @@ def _result(part: Part) -> PartRef:
     return part if isinstance(part, PartRef) else part.result()
 
 
-def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: str) -> StageError:
+def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: Manifest) -> StageError:
     """One sentence for what failed: the first cause, and how many batches share the fate.
 
     A batch that waits for a failed one is not a cause.
@@ -133,11 +133,13 @@ def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: str) -
         what, mend = first.what, first.next_step
     elif isinstance(first, BaseException):
         what = f"{type(first).__name__}: {first}"
+    # an import needs its file again
+    resume = "" if run.imported else f"`rpo resume --run {run.run}`, "
     return StageError(
         f"{len(failures)} of {total} batches did not finish: {what}",
         safe="All other batches and all completed calls are stored.",
-        next_step=f"{mend or 'Mend the cause.'} Then `rpo resume --run {run}`, Retry in the UI or the same command "
-        "again: only what is missing is made.",
+        next_step=f"{mend or 'Mend the cause.'} Then {resume}Retry in the UI or the same command again: only what is "
+        "missing is made.",
     )
 
 
@@ -154,6 +156,7 @@ def open_run(
     estimates: str | None = None,
     policy: str | None = None,
     previous: str | None = None,
+    imported: ImportedFrom | None = None,
 ) -> Iterator[Run]:
     """Begin a run: lock its name, start its manifest; at the end close the gateway and refresh the catalog.
 
@@ -164,23 +167,27 @@ def open_run(
         estimates: The factory run that this one is a sample of.
         policy: The training run whose policy this round samples from.
         previous: The run that it was trained on.
+        imported: The file that this run is imported from: no model is asked but an author and a judge.
 
     Raises:
         SettingsError: The key of an endpoint is not set, or a role is given that no stage asks yet; or the name is
             that of a run of the other kind.
         StorageError: Another process is working on a run of that name in that folder (in a store it is waited for).
     """
-    _refuse_idle_roles(settings)
-    _require_keys(settings)
+    if imported is None:
+        _refuse_idle_roles(settings)
+    _require_keys(settings, get_args(RoleName) if imported is None else ("author", "judge"))
     require_runner(settings)
     store = PartStore(data_root(settings.data))
     store.ensure_schemas()
     store.sweep()
     with using(store.place), locked_run(store.place, settings.run, _say) as require_lock:
         of_kind = {"evaluates": evaluates, "benchmark": benchmark, "estimates": estimates}
-        _refuse_other_kind(settings, of_kind)
+        _refuse_other_kind(settings, of_kind, imported)
         _refuse_other_policy(settings, policy)
-        manifest = _begin_manifest(settings).model_copy(update={**of_kind, "policy": policy, "previous": previous})
+        manifest = _begin_manifest(settings).model_copy(
+            update={**of_kind, "policy": policy, "previous": previous, "imported": imported}
+        )
         book = RunBook(store.place, manifest, require_lock=require_lock)
         # what the imports have made stays: looking through it again and again took a fourth of the CPU of a call
         gc.freeze()
@@ -245,9 +252,10 @@ def _refuse_idle_roles(settings: FactorySettings) -> None:
         )
 
 
-def _require_keys(settings: FactorySettings) -> None:
-    """Refuse at the door what would fail at the first call."""
-    for name in sorted({role.endpoint for _, role in settings.roles if role is not None}):
+def _require_keys(settings: FactorySettings, roles: Sequence[RoleName]) -> None:
+    """Refuse at the door what would fail at the first call of one of the roles."""
+    players = [role for name in roles if (role := settings.role(name)) is not None]
+    for name in sorted({role.endpoint for role in players}):
         variable = settings.endpoints[name].api_key_env
         if variable and not os.environ.get(variable):
             raise SettingsError(
@@ -257,14 +265,17 @@ def _require_keys(settings: FactorySettings) -> None:
             )
 
 
-def _refuse_other_kind(settings: FactorySettings, of_kind: Mapping[str, str | None]) -> None:
-    """An evaluation or a sample must not take the name of a factory run, nor the other way round."""
+def _refuse_other_kind(
+    settings: FactorySettings, of_kind: Mapping[str, str | None], imported: ImportedFrom | None
+) -> None:
+    """An evaluation, a sample or an import must not take the name of a factory run, nor the other way round."""
     root = data_root(settings.data)
     if not manifest_path(root, settings.run).is_file():
         return
     there = load(root, settings.run)
-    if there.model_dump(include=set(of_kind)) != of_kind:
-        what = "a factory run"
+    same_kind = there.model_dump(include=set(of_kind)) == of_kind and (there.imported is None) == (imported is None)
+    if not same_kind:
+        what = "a factory run" if there.imported is None else f"an import of {there.imported.file!r}"
         if there.benchmark is not None:
             what = f"an evaluation on {there.benchmark}" + (f" of run {there.evaluates!r}" if there.evaluates else "")
         elif there.evaluates is not None:

@@ -96,8 +96,11 @@ def calibrate_judge(run: Run, responses: Sequence[Part]) -> list[Part]:
 
 
 def reverse_constraints(run: Run, systems: Sequence[Part]) -> list[Part]:
-    """The exact opposite of every constraint."""
-    return run.fan_out(reversal.reverse_constraints, [(part,) for part in systems])
+    """The exact opposite of every constraint; imported dialogues of several parts may share a part of systems."""
+    distinct = list(dict.fromkeys(systems))
+    made = run.fan_out(reversal.reverse_constraints, [(part,) for part in distinct])
+    reversals = dict(zip(distinct, made, strict=True))
+    return [reversals[part] for part in systems]
 
 
 def build_pairs(
@@ -110,7 +113,8 @@ def build_pairs(
     """Every two responses of a turn that differ, as pairs: the one stage that sees the whole run."""
     # only a gate looks at calibrations: without one the pairs do not depend on them
     evidence = [] if run.settings.judging.min_kappa is None else list(calibrations)
-    futures = run.fan_out(pairing.build_pairs, [(list(responses), list(judgments), list(reversals), evidence)])
+    distinct = list(dict.fromkeys(reversals))
+    futures = run.fan_out(pairing.build_pairs, [(list(responses), list(judgments), distinct, evidence)])
     return run.collect(futures)[0][0]
 
 
@@ -118,3 +122,15 @@ def audit_pairs(run: Run, pairs: PartRef, responses: Sequence[PartRef], reversal
     """The proof of every pair."""
     matched = list(zip(responses, reversals, strict=True))
     return run.collect(run.fan_out(auditing.audit_pairs, [(pairs, *both) for both in matched]))[0]
+
+
+def audit_by_verdicts(
+    run: Run,
+    pairs: PartRef,
+    responses: Sequence[PartRef],
+    reversals: Sequence[PartRef],
+    judgments: Sequence[PartRef],
+) -> list[PartRef]:
+    """The proof of every pair by the verdicts that were imported."""
+    matched = list(zip(responses, reversals, judgments, strict=True))
+    return run.collect(run.fan_out(auditing.audit_by_verdicts, [(pairs, *each) for each in matched]))[0]

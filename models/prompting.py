@@ -25,6 +25,12 @@ _LAYOUT: dict[Language, str] = {
     "en": "You are {name}. {description}{skills}\n\nConstraints:\n{constraints}",
     "zh": "你是{name}。{description}{skills}\n\n约束：\n{constraints}",
 }
+_WHOLE: dict[Language, str] = {
+    "en": "{description}\n\nThe following demands hold; where the text above says otherwise, follow them and not it:\n"
+    "{constraints}",
+    "zh": "{description}\n\n以下要求必须遵守；若与上文有冲突，一律以这里为准：\n{constraints}",
+}
+"""Of a system prompt that somebody else wrote: its own demands cannot be taken out of it, but overruled."""
 _SKILLS: dict[Language, str] = {"en": "\nSkills: {}.", "zh": "\n技能：{}。"}
 _SEPARATOR: dict[Language, str] = {"en": ", ", "zh": "、"}
 
@@ -54,7 +60,7 @@ def render_system_prompt(system: SystemProfile, constraints: Iterable[Constraint
     chosen = system.constraints if constraints is None else constraints
     skills = _SEPARATOR[system.language].join(system.skills)
     lines = "\n".join(f"- {constraint_line(item, system.language)}" for item in chosen)
-    return _LAYOUT[system.language].format(
+    return (_WHOLE if system.is_whole_prompt else _LAYOUT)[system.language].format(
         name=system.name,
         description=system.description,
         skills=_SKILLS[system.language].format(skills) if skills else "",

@@ -329,6 +329,7 @@ def _again(users: Iterable[Manifest]) -> str:
         f"`rpo evaluate --benchmark {manifest.benchmark} --name {manifest.run}`" if manifest.benchmark is not None
         else f"`rpo evaluate --run {manifest.evaluates} --name {manifest.run}`" if manifest.evaluates is not None
         else f"`rpo run --run {manifest.estimates} --dry-run`" if manifest.estimates is not None
+        else f"`{manifest.imported.command} --run {manifest.run}`" if manifest.imported is not None
         else f"`rpo run --run {manifest.run}`" + (f" with `--policy {manifest.policy}`" if manifest.policy else "")
         for manifest in users
     )  # fmt: skip

@@ -42,7 +42,7 @@ PART_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})\.parquet")
 # Prefect names the results of failed task runs by an id of its own
 _RESULT = re.compile(r"((?P<dataset>[a-z_]+)-)?(?P<key>[0-9a-f]{32})")
 _OURS: Final = {
-    *DATASETS, "runs", "tmp", "exports", "reports", "training", "logs", "browse", "flags", RESULTS_FOLDER,
+    *DATASETS, "runs", "tmp", "exports", "imports", "reports", "training", "logs", "browse", "flags", RESULTS_FOLDER,
     MIGRATED_FOLDER, COMPACTED_FOLDER,
     CATALOG_FILE, f"{CATALOG_FILE}.wal", CALL_CACHE_FILE, f"{CALL_CACHE_FILE}-wal", f"{CALL_CACHE_FILE}-shm",
 }  # fmt: skip
@@ -254,9 +254,9 @@ class _Search:
                     yield _item(folder, path)
 
     def _scratch(self) -> Iterator[Item]:
-        """Folders in which killed processes sorted pairs or wrote exports."""
+        """Folders in which killed processes sorted pairs or imported rows, or wrote exports."""
         root = self._store.root
-        for path in (*root.glob("tmp/pairs-*"), *root.glob("exports/.*.tmp")):
+        for path in (*root.glob("tmp/pairs-*"), *root.glob("tmp/import-*"), *root.glob("exports/.*.tmp")):
             if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink():
                 yield Item("scratch", path, sum(file.lstat().st_size for file in path.rglob("*")))
 

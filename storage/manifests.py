@@ -20,6 +20,22 @@ from storage.roots import Root, list_stems
 RunStatus = Literal["running", "complete", "failed", "partial"]
 
 
+class ImportedFrom(Strict):
+    """The file that a run was imported from."""
+
+    file: str = Field(description="Its name.")
+    layout: str = Field(description="How it was read.")
+    history: str | None = Field(default=None, description="After whose history it was answered: gt or own (SysBench).")
+    verdicts: bool = Field(description="Whether its verdicts were taken; else the factory has judged.")
+
+    @property
+    def command(self) -> str:
+        """What imports it again; the file's folder and the name of the run are left to the person."""
+        history = f" --history {self.history}" if self.history else ""
+        what = f"verdicts {self.file} --layout {self.layout}{history}" if self.verdicts else f"responses {self.file}"
+        return f"rpo import {what}"
+
+
 class Manifest(Strict):
     """A run and the parts that belong to it: ``DATA/runs/<run>.json``."""
 
@@ -38,6 +54,9 @@ class Manifest(Strict):
     )
     previous: str | None = Field(
         default=None, description="The run that the policy was trained on: the round before; null: this is the first."
+    )
+    imported: ImportedFrom | None = Field(
+        default=None, description="The file whose dialogues and responses it holds; null: the factory made them."
     )
     settings_hash: str = Field(description="Hash of the settings.")
     settings: dict[str, Any] = Field(description="The settings, as JSON.")

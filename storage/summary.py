@@ -66,3 +66,14 @@ def count_run(root: Root, run: str) -> dict[str, Any]:
         "margins": dict(query(root, f"select margin, count(*) from {run}.pairs group by 1 order by 1").rows),
         "noise_cases": dict(query(root, f"select noise_case, count(*) from {run}.pairs group by 1 order by 1").rows),
     }
+
+
+def count_alone(root: Root, run: str) -> int:
+    """How many responses of a run have a turn, and so a history, for themselves.
+
+    Raises:
+        StorageError: As ``count_run``.
+    """
+    each = f"select count(*) as n from {run}.responses group by dialogue_id, turn"
+    count: int = query(root, f"select count(*) from ({each}) where n = 1").rows[0][0]
+    return count

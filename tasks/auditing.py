@@ -2,14 +2,15 @@
 
 Nothing of the judging is used: the checks of the rewritten constraints decide both responses afresh, and the judge
 model, given the rewritten constraints, what has no check. A pair passes if the chosen response violates nothing and
-the rejected one exactly ``margin`` constraints.
+the rejected one exactly ``margin`` constraints. Where verdicts were imported, they are the truth, and of a reversed
+constraint their opposite is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from models.records import Audit, Constraint, PartRef, Response, Verdict
+from models.records import Audit, Constraint, Judgment, PartRef, Response, Verdict
 from storage.pair_rows import PairRow, read_pair_rows
 from tasks.batch import Batch, stage_task
 from tasks.judging import decide
@@ -52,7 +53,35 @@ def audit(row: PairRow, opinions: Opinions) -> Audit:
             for constraint in constraints
         ]
 
-    chosen, rejected = verdicts(row.chosen), verdicts(row.rejected)
+    return _prove(row, verdicts(row.chosen), verdicts(row.rejected))
+
+
+@stage_task(produces="audits")
+def audit_by_verdicts(
+    batch: Batch, pairs: PartRef, responses: PartRef, reversals: PartRef, judgments: PartRef
+) -> Iterator[Audit]:
+    """Audit the pairs among the responses of one part by the verdicts that were imported with them."""
+    given = {(row.response_id, row.constraint_id): row.verdict for row in batch.read(judgments, Judgment)}
+    for row in read_pair_rows(batch.store, pairs, responses, reversals):
+        chosen, rejected = (_as_rewritten(row, response, given) for response in (row.chosen, row.rejected))
+        yield _prove(row, chosen, rejected)
+
+
+def _as_rewritten(row: PairRow, response: Response, given: Mapping[tuple[str, str], Verdict]) -> list[Verdict]:
+    """The given verdicts on a response, as they are under the rewritten prompt."""
+    verdicts = {
+        c.constraint_id: given.get((response.response_id, c.constraint_id), "unscored") for c in _triggered(row)
+    }
+    for constraint_id in row.pair.reversed_ids:
+        verdicts[constraint_id] = _OPPOSITE.get(verdicts[constraint_id], verdicts[constraint_id])
+    return list(verdicts.values())
+
+
+_OPPOSITE: dict[Verdict, Verdict] = {"followed": "violated", "violated": "followed"}
+
+
+def _prove(row: PairRow, chosen: Sequence[Verdict], rejected: Sequence[Verdict]) -> Audit:
+    """The audit of a pair by the verdicts on its two responses, under its rewritten prompt."""
     undecided = sum("unscored" in both for both in zip(chosen, rejected, strict=True))
     return Audit(
         pair_id=row.pair.pair_id,

@@ -111,6 +111,7 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     # the seed rows themselves are hashed by the caller
     "read_roles": lambda s: {},
     "read_personas": lambda s: {},
+    "import_answers": lambda s: {},
     "expand_systems": lambda s: {
         "seed": s.seed,
         "constraints": s.constraints.model_dump(),
@@ -135,6 +136,7 @@ _INGREDIENTS: dict[str, Callable[[FactorySettings], dict[str, Any]]] = {
     "build_pairs": pairing_identity,
     # code alone proves pairs without a judge: its key stays as it was
     "audit_pairs": lambda s: judging_identity(s) if s.roles.judge is not None else {},
+    "audit_by_verdicts": lambda s: {},
     # an evaluation: the rest of it are the stages above, with other roles and other policies
     "draw_held_out": lambda s: {
         "seed": s.seed,

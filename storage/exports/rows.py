@@ -36,10 +36,12 @@ def build_prompt(
         played: The turn.
         constraints: The constraints of the prompt, already rewritten.
         reversed_ids: Which of them are reversed.
-        untriggered: Whether constraints that this turn does not trigger stay in the prompt.
+        untriggered: Whether constraints that this turn does not trigger stay in the prompt. In a whole system prompt
+            they stand anyway, in words of its own, and are not listed again.
     """
     triggered = set(played.turn.triggered_ids)
-    shown = [c for c in constraints if untriggered == "keep" or c.constraint_id in triggered]
+    keeps = untriggered == "keep" and not played.system.is_whole_prompt
+    shown = [c for c in constraints if keeps or c.constraint_id in triggered]
     system = render_system_prompt(played.system, shown)
     described = [
         {

@@ -20,6 +20,11 @@ COLUMNS = ("line", "outcome", "reason", "field", "what", "excerpt")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
+def report_path(machine: Path, run: str) -> Path:
+    """Where the rows stand that were refused when a run was imported; ``machine`` is the folder of this machine."""
+    return machine / "imports" / f"{run}.refused.jsonl"
+
+
 class Report:
     """Writes a row for each row that was left out."""
 

@@ -40,7 +40,7 @@ def test_no_key_is_unknown_to_prefect() -> None:
 
 
 def test_everything_has_a_deployment() -> None:
-    names = {"factory", "estimate", "train", "evaluate", "benchmark", "import"}
+    names = {"factory", "estimate", "train", "evaluate", "benchmark", "import", "import-verdicts", "import-responses"}
     assert set(DEPLOYMENTS) == {*names, *get_args(Stage)}
     assert {item.work_pool.name for item in DEPLOYMENTS.values() if item.work_pool} == set(POOLS)
     [nightly] = GIVEN["deployments"][0]["schedules"]

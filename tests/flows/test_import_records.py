@@ -10,6 +10,7 @@ import pytest
 
 from storage.manifests import list_runs
 from tests.flows.conftest import Rpo, Scripted, one_message, settings_file
+from tests.storage.test_details import detail
 
 SHORT = {"kind": "sentence_count", "relation": "at_most", "count": 1}
 
@@ -86,6 +87,7 @@ def test_responses_are_judged_by_the_checks_and_paired(rpo: Rpo, tmp_path: Path)
     assert "none of the released records" in one_message(rpo("import", "records", str(file), code=1))
 
 
+@pytest.mark.long
 def test_what_no_check_decides_goes_to_the_judge_and_the_author(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
     roles = "".join(f'[roles.{role}]\nendpoint = "scripted"\ntemperature = 0\n' for role in ("judge", "author"))
     config, data = settings_file(tmp_path, scripted.base_url), tmp_path / "data"
@@ -118,34 +120,7 @@ def test_the_embedded_model_can_be_the_judge(rpo: Rpo, tmp_path: Path) -> None:
     assert found["summary"]["calls_made"] >= 2 and found["summary"]["satisfaction"]
 
 
-def detail(*verdicts: tuple[Any, Any]) -> dict[str, Any]:
-    """A dialogue as the released code wrote it; a response for each pair of verdicts."""
-    demands = ["用一句话回答。", "语气要亲切。"]
-    return {
-        "system_prompt": "你是小城导游。……", "inspired_corpus": "导游", "source": "gpts", "gen_model": "m",
-        "structure_system_prompt": {
-            "名称": "小城导游", "描述": "为游客介绍小城。", "技能": ["指路"], "约束": [*demands, "不谈价格。"],
-        },
-        "infer_history": [
-            {
-                "query": "博物馆在哪里？", "sft_response": "就在磨坊街。", "points_num": 2, "score_list": [],
-                "evaluate_point_list": demands,
-                "finegrain_score": [
-                    {
-                        "score": 1, "rate": 0.5, "source": f"policy{number}", "judge_model": "judge-x",
-                        "response": f"回答{number}。",
-                        "detail": [
-                            {"constrain": text, "评判理由": "因为如此", "评判结果": said}
-                            for text, said in zip(demands, pair, strict=True)
-                        ],
-                    }
-                    for number, pair in enumerate(verdicts)
-                ],
-            }
-        ],
-    }  # fmt: skip
-
-
+@pytest.mark.long
 def test_released_dialogues_become_pairs(rpo: Rpo, tmp_path: Path) -> None:
     data, file = tmp_path / "data", tmp_path / "detail.json"
     strange = detail((True, True), (False, True))

@@ -61,13 +61,15 @@ def test_a_given_opposite_that_is_wrong_is_written_anew(tmp_path: Path, answer_w
     assert WRONG["en"] in server.asked[1][1]
 
 
-def test_without_an_author_it_stays_unverified(tmp_path: Path, answer_with: Start) -> None:
+def test_without_an_author_the_constraint_is_negated_as_a_whole(tmp_path: Path, answer_with: Start) -> None:
     server = answer_with(lambda name, prompt: "")
     settings = server.settings(tmp_path, roles={"policy": {"endpoint": "a"}})
     constraint = SeedConstraint(text=TEXT, opposite=RIGHT["en"])
     systems, reversals = make(settings, role(constraints=[constraint]), role().model_copy(update={"role_id": "bare"}))
     assert [system.author for system in systems] == ["seed", "catalogue"]
-    assert (reversals[0].text, reversals[0].method, reversals[0].verified) == (RIGHT["en"], "seed", False)
+    # nobody has verified the opposite that came with it
+    assert (reversals[0].method, reversals[0].verified) == ("negation", True)
+    assert TEXT in reversals[0].text and RIGHT["en"] not in reversals[0].text
     assert not server.asked
 
 

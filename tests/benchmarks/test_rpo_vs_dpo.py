@@ -79,7 +79,7 @@ def test_bootstrap_covers_what_it_should() -> None:
     assert covered >= 32
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_smallest_run_end_to_end(tmp_path: Path) -> None:
     size = Size(steps=10, prompts=60, held_out=20)
     small = {arm.name: replace(arm, rows=min(arm.rows, 32)) for arm in arms.QUICK}

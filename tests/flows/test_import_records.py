@@ -106,6 +106,7 @@ def test_what_no_check_decides_goes_to_the_judge_and_the_author(rpo: Rpo, script
     assert methods == [{"method": "code", "n": 2}, {"method": "scripted", "n": 1}]
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_embedded_model_can_be_the_judge(rpo: Rpo, tmp_path: Path) -> None:
     data = tmp_path / "data"

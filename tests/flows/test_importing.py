@@ -61,6 +61,7 @@ def test_texts_of_the_file_are_no_markup_in_the_ui(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not AWESOME.is_file(), reason="the shared data is not here")
+@pytest.mark.long
 def test_a_real_collection_runs_through_the_factory(rpo: Rpo, scripted: Scripted) -> None:
     data = rpo.cwd / "data"
     made = rpo.json("import", "roles", str(AWESOME), "--data", str(data))

@@ -157,7 +157,7 @@ def worker_pids(parent: int) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_process(rpo: Rpo, tmp_path: Path) -> None:
     """The run goes on without it and ends well; no call that was completed is made again."""
     needs("dask")

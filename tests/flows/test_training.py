@@ -117,6 +117,7 @@ def latest_artifacts(api: str) -> dict[str, Any]:
         return {artifact["key"]: artifact for artifact in json.load(reply)}
 
 
+@pytest.mark.long
 def test_killed_trainer_and_killed_flow_go_on_to_the_same_end(factory_run: Path, rpo: Rpo) -> None:
     settings = ["training.epochs=6", "training.save_steps=4"]
     undisturbed = rpo.json(*train_arguments(factory_run, "undisturbed", *settings))["record"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -143,6 +144,8 @@ class Endpoint(Strict):
             raise ValueError("an endpoint has either base_url or serve")
         if self.base_url == [] or len(set(self.base_urls)) < len(self.base_urls):
             raise ValueError("a list in base_url holds at least one address, and none twice")
+        if any("@" in urlsplit(url).netloc for url in self.base_urls):
+            raise ValueError("base_url holds a password; name the variable that holds it in api_key_env")
         adapted = self.serve is not None and self.serve.lora_path is not None
         if adapted and not self.identity:
             raise ValueError(
@@ -285,7 +288,19 @@ EMBEDDED = Endpoint(model="smollm2-135m-instruct-q4_1", max_concurrency=8, serve
 
 
 # schemas and databases that every DuckDB connection of ours has; `main` shows the newest run
-RESERVED_RUNS = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "catalog"})
+_WORDS_OF_SQL = """
+    all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast
+    check collate collation column concurrently constraint create cross default deferrable desc describe
+    distinct do else end except false fetch for foreign freeze from full glob group having ilike in initially
+    inner intersect into is isnull join lambda lateral leading left like limit natural not notnull null offset
+    on only or order outer overlaps pivot pivot_longer pivot_wider placing positional primary qualify references
+    returning right select semi show similar some summarize symmetric table tablesample then to trailing true
+    union unique unpack unpivot using variadic verbose when where window with
+"""
+"""Words that DuckDB does not take as the name of a schema."""
+RESERVED_RUNS = frozenset(
+    {"main", "information_schema", "pg_catalog", "temp", "system", "memory", "catalog", *_WORDS_OF_SQL.split()}
+)
 
 
 class FactorySettings(Strict):
@@ -330,7 +345,7 @@ class FactorySettings(Strict):
     @classmethod
     def _not_reserved(cls, run: str) -> str:
         if run in RESERVED_RUNS:
-            raise ValueError("the catalog has a schema of that name already; choose another")
+            raise ValueError("the name is a schema of the catalog, or a word of SQL; choose another")
         return run
 
     @model_validator(mode="after")

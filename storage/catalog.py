@@ -169,8 +169,8 @@ def query(
             build_catalog(root)
         try:
             return _fetch(root, path, sql, parameters, limit)
-        except duckdb.IOException:
-            # a part was deleted or replaced since: look again, once
+        except (duckdb.IOException, duckdb.PermissionException):
+            # a part was deleted or replaced since, or the folder was moved: look again, once
             build_catalog(root)
             return _fetch(root, path, sql, parameters, limit)
     except duckdb.Error as error:

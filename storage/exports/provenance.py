@@ -78,7 +78,7 @@ class Written(NamedTuple):
 
 
 class SeedFile(Strict):
-    """The seeds that a run was made from."""
+    """A file that a run was made from."""
 
     what: str
     name: str
@@ -136,16 +136,12 @@ def trace_run(store: PartStore, manifest: Manifest, export: Export, counts: Pair
     """
     run, place = manifest.run, store.place
     numbers = count_run(place, run)
-    given = manifest.settings.get("seeds", {})
     return Provenance(
         run=run,
         policy=manifest.policy,
         license=export.license,
-        seeds=[
-            _trace_seeds(place, run, what, text, given.get(what, ""))
-            for what, text in (("roles", "description"), ("personas", "persona"))
-        ],
-        seeds_license=given.get("license"),
+        seeds=_trace_origin(place, manifest, numbers["responses"]),
+        seeds_license=manifest.settings.get("seeds", {}).get("license"),
         settings=_show_settings(manifest.settings, export),
         counts={name: numbers[name] for name in _COUNTED},
         ended=numbers["ended"],
@@ -200,6 +196,18 @@ def _show_settings(settings: dict[str, Any], export: Export) -> dict[str, Any]:
         "roles": roles,
         "export": {"validation_share": export.validation_share, "untriggered": export.untriggered},
     }
+
+
+def _trace_origin(place: Root, manifest: Manifest, responses: int) -> list[SeedFile]:
+    """The files that a run began with: its seeds, or what it was imported from."""
+    if (imported := manifest.imported) is not None:
+        what = "imported responses with verdicts" if imported.verdicts else "imported responses"
+        return [SeedFile(what=what, name=_last(imported.file), rows=responses, shipped=False)]
+    given = manifest.settings.get("seeds", {})
+    return [
+        _trace_seeds(place, manifest.run, what, text, given.get(what, ""))
+        for what, text in (("roles", "description"), ("personas", "persona"))
+    ]
 
 
 def _trace_seeds(place: Root, run: str, what: str, text: str, path: str) -> SeedFile:

@@ -109,6 +109,8 @@ def test_the_exported_file_proves_itself(
     ]
     assert len(lines) == found["summary"]["pairs"] == found["summary"]["audited"] > 2000
     assert found["summary"]["audit_failed"] == 0
+    card = (data / "exports/sysbench_gt/README.md").read_text("utf-8")
+    assert "imported responses with verdicts" in card and "3,500 used" in card
     for line in lines:
         assert line["chosen"] != line["rejected"]
         system, demands = line["prompt"][0]["content"].rsplit("\n\n以下要求必须遵守", 1)

@@ -27,7 +27,8 @@ def test_the_last_source_wins(tmp_path: Path) -> None:
         ({"samples": 1}, "greater than or equal to 2 (it is 1)"),
         ({"roles": {"policy": {"endpoint": "nowhere"}}}, "known endpoints: demo"),
         ({"endpoints": {"demo": {"model": "m"}}}, "either base_url or serve"),
-        ({"run": "main"}, "schema of that name"),
+        ({"run": "main"}, "a schema of the catalog"),
+        ({"run": "order"}, "a word of SQL"),
         ({"run": "../up"}, "run: String should match pattern"),
     ],
 )
@@ -44,6 +45,13 @@ def test_a_key_in_the_wrong_place_is_not_shown() -> None:
     assert "sk-very-secret" not in str(caught.value)
     with pytest.raises(SettingsError) as caught:
         validate_settings({"endpoints": {"x": {"model": "m", "base_url": "u", "api_key_env": ["sk-very-secret"]}}})
+    assert "sk-very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["https://me:sk-very-secret@host/v1", ["http://a", "https://sk-very-secret@host/v1"]])
+def test_a_password_in_an_address_is_refused_and_not_shown(given: str | list[str]) -> None:
+    with pytest.raises(SettingsError, match="api_key_env") as caught:
+        validate_settings({"endpoints": {"x": {"model": "m", "base_url": given}}})
     assert "sk-very-secret" not in str(caught.value)
 
 

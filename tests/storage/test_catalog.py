@@ -12,6 +12,7 @@ import pytest
 from models.base import digest
 from models.errors import StorageError
 from models.records import DATASETS, TABLES, Metric, PartRef
+from models.settings import RESERVED_RUNS
 from storage.catalog import build_catalog, query
 from storage.manifests import Manifest, RunBook, manifest_path
 from storage.parts import PartStore
@@ -257,3 +258,21 @@ def test_an_error_lists_what_there_is(data: Data) -> None:
         query(data.root, "FROM nope")
     assert "metrics" in caught.value.next_step
     assert "first" in caught.value.next_step
+
+
+def test_no_run_has_the_name_of_a_word_that_sql_keeps_for_itself() -> None:
+    refused = set()
+    for (word,) in duckdb.sql("select keyword_name from duckdb_keywords()").fetchall():
+        try:
+            duckdb.connect().execute(f"create schema {word}; create table {word}.t (n int); from {word}.t")
+        except duckdb.Error:
+            refused.add(word)
+    assert "order" in refused
+    assert refused <= RESERVED_RUNS
+
+
+def test_a_folder_that_was_moved_is_read_where_it_is(data: Data, tmp_path: Path) -> None:
+    data.book("run").add([data.part("run", 1)])
+    build_catalog(data.root)
+    data.root = data.root.rename(tmp_path / "after")
+    assert data.ask("SELECT n FROM run.metrics") == [(1,)]

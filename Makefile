@@ -42,10 +42,10 @@ demo-train: $(TRAIN)  ## the demo, training on its pairs, and the policy measure
 	$(BIN)/rpo demo --train
 
 test: $(DEV) lint   ## what CI runs, with the embedded model on a real llama.cpp server
-	$(BIN)/pytest -n 3 --dist loadfile -m "not long"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-fast: $(DEV)   ## without the slow ones
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow and not long"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not long"
 
 test-long: $(DEV)   ## and what CI leaves out, for its minutes
 	$(BIN)/pytest -m long

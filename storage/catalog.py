@@ -48,7 +48,7 @@ class QueryResult(NamedTuple):
 
 
 def build_catalog(root: Root) -> list[str]:
-    """Make the catalog anew: one schema a run, the newest factory run in ``main`` too (without one, the newest run).
+    """Make the catalog anew: one schema a run; in ``main`` the newest factory run, or without one the newest evaluation.
 
     The metrics of a factory run are those of its evaluations.
 
@@ -78,7 +78,8 @@ def build_catalog(root: Root) -> list[str]:
                     _make_views(db, store, manifest, runs, warnings)
                 # an evaluation has no pairs to ask about, and a sample is not what its user wants to see
                 factory_runs = [manifest for manifest in runs if manifest.is_factory_run]
-                _make_main(db, store, next(iter([*factory_runs[-1:], *runs[-1:]]), None))
+                evaluations = [manifest for manifest in runs if manifest.is_evaluation]
+                _make_main(db, store, next(iter([*factory_runs[-1:], *evaluations[-1:]]), None))
         except duckdb.Error as error:
             raise StorageError(
                 f"The catalog could not be built: {error}.",

@@ -32,7 +32,9 @@ SITUATIONS: dict[Language, str] = {"en": "the user asks about money", "zh": "用
 
 def profile(language: Language, *constraints: Constraint) -> SystemProfile:
     role = role_in(language)
-    return SystemProfile(system_id="s", **role.model_dump(), constraints=list(constraints), author="a")
+    return SystemProfile(
+        system_id="s", **role.model_dump(exclude={"constraints"}), constraints=list(constraints), author="a"
+    )
 
 
 @functools.cache

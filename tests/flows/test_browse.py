@@ -368,7 +368,7 @@ def test_by_keyboard_alone(served: Served, look: Callable[..., Opened]) -> None:
     assert not page.get_by_role("dialog").is_visible()
     assert shown(page) == first
     press("/")
-    then(page, lambda: page.keyboard.type("number 2"))
+    then(page, lambda: page.keyboard.insert_text("number 2"))
     assert total(page) == len(served.pairs) // 2
     press("Escape")
     then(page, lambda: press("r"))

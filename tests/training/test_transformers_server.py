@@ -84,7 +84,9 @@ def test_greedy_is_what_the_model_says_and_an_adapter_changes_it(
     open_gateway: Opener, tiny_model: Callable[..., Any], tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     model = tiny_model()
-    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    config = peft.LoraConfig(
+        r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     adapted = peft.get_peft_model(tiny_model(), config)
     adapted.save_pretrained(tmp_path / "adapter")
     prompt = tiny_tokenizer("w1 w2 w3", return_tensors="pt").input_ids

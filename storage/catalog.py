@@ -48,7 +48,7 @@ class QueryResult(NamedTuple):
 
 
 def build_catalog(root: Root) -> list[str]:
-    """Make the catalog anew: one schema a run; in ``main`` the newest factory run, or without one the newest evaluation.
+    """Make the catalog anew: one schema a run; in ``main`` the newest factory run, without one the newest evaluation.
 
     The metrics of a factory run are those of its evaluations.
 

@@ -12,6 +12,7 @@ from prefect import flow
 from flows.chain import Chain, Stage
 from flows.factory import RUNNER
 from flows.finish import finish_run
+from flows.report.publishing import publish_report, report_failure
 from flows.run import Run, open_run
 from models.answers import AnswersFile
 from models.base import Strict
@@ -46,7 +47,12 @@ class AnswersSummary(Strict):
     summary: RunSummary
 
 
-@flow(name="import-verdicts", flow_run_name="import-verdicts {settings.run}", task_runner=RUNNER)
+@flow(
+    name="import-verdicts",
+    flow_run_name="import-verdicts {settings.run}",
+    task_runner=RUNNER,
+    on_failure=[report_failure],
+)
 def import_verdicts(settings: FactorySettings, answers: AnswersFile) -> AnswersSummary:
     """Responses with their verdicts to audited pairs: reversed, paired, and proven with the verdicts as truth.
 
@@ -57,7 +63,12 @@ def import_verdicts(settings: FactorySettings, answers: AnswersFile) -> AnswersS
     return _import(settings, answers, judged=True)
 
 
-@flow(name="import-responses", flow_run_name="import-responses {settings.run}", task_runner=RUNNER)
+@flow(
+    name="import-responses",
+    flow_run_name="import-responses {settings.run}",
+    task_runner=RUNNER,
+    on_failure=[report_failure],
+)
 def import_responses(settings: FactorySettings, answers: AnswersFile) -> AnswersSummary:
     """Responses to audited pairs: judged by the checks and the judge, then as those of the factory.
 
@@ -82,6 +93,7 @@ def _import(settings: FactorySettings, answers: AnswersFile, *, judged: bool) ->
             _account_for(run, counts)
             Chain(run, given).make("audit_pairs")
             summary = finish_run(run)
+    publish_report(settings.data, settings.run)
     return AnswersSummary(
         rows=counts.rows,
         passed_over=counts.passed_over,

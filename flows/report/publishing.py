@@ -13,7 +13,6 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_logger
 from pydantic import ValidationError
 
-from flows.report.writing import write_report
 from models.settings import FactorySettings
 from storage.roots import data_root
 
@@ -39,6 +38,9 @@ def report_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 
 def _try_to_write(data: str, run: str) -> Path | None:
+    # imported here: the charts' library is for the end of a run
+    from flows.report.writing import write_report
+
     try:
         return write_report(data_root(data), run).resolve()
     except Exception as error:  # the run itself is done: what it made and paid for must not fail with its picture

@@ -262,7 +262,7 @@ def test_an_error_lists_what_there_is(data: Data) -> None:
 
 def test_no_run_has_the_name_of_a_word_that_sql_keeps_for_itself() -> None:
     refused = set()
-    for (word,) in duckdb.sql("select keyword_name from duckdb_keywords()").fetchall():
+    for (word,) in duckdb.connect().execute("select keyword_name from duckdb_keywords()").fetchall():
         try:
             duckdb.connect().execute(f"create schema {word}; create table {word}.t (n int); from {word}.t")
         except duckdb.Error:

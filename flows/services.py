@@ -90,7 +90,7 @@ class Service:
         return True
 
     def stop(self, seconds: float) -> bool:
-        """End it, by force where it takes longer than ``seconds``.
+        """End it; by force, and with it all that it has started, where it takes longer than ``seconds``.
 
         Returns:
             Whether it was up.
@@ -101,8 +101,10 @@ class Service:
         with suppress(ProcessLookupError):
             os.kill(found[0], signal.SIGTERM)
         if not self._ends_within(seconds):
-            with suppress(ProcessLookupError):
-                os.kill(found[0], signal.SIGKILL)
+            # a worker's flows are in sessions of their own, and would go on
+            for pid in family(found[0]):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._ends_within(seconds)
         return True
 
@@ -142,3 +144,13 @@ def services() -> list[Service]:
     """Everything that was ever started here, workers first."""
     names = sorted((path.stem for path in state_folder().glob("*.pid")), key=lambda name: (name == SERVER, name))
     return [Service(name) for name in names]
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, listed.splitlines())}
+    found = [pid]
+    for member in found:
+        found += [child for child, parent in parents.items() if parent == member]
+    return found

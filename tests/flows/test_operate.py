@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.services import family
 from tests.flows.conftest import Rpo, free_port
 from tests.flows.test_faults import write_roles
 from tests.flows.test_kill import COMMIT_S
@@ -220,16 +221,6 @@ def test_a_failed_batch_fails_alone_and_only_it_is_made_again(operated: Operated
         assert repeated == missing
         assert max(server.completed.values()) == 1
         assert "nothing to resume" in operated.resume()
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that it has started: a worker's flows are in sessions of their own, and would go on."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(child): int(parent) for child, parent in map(str.split, listed.splitlines())}
-    found = [pid]
-    for member in found:
-        found += [child for child, parent in parents.items() if parent == member]
-    return found
 
 
 def switch_restarts(operated: Operated, on: bool) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,16 +17,17 @@ from prefect import Task, get_run_logger
 from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 
+from flows.door import refuse_idle_roles, refuse_other_kind, refuse_other_policy, require_keys
 from flows.runners import chosen_runner, require_runner
 from flows.slots import shared_slots
 from flows.watching import Listener, Watch
 from models.base import Language, digest
-from models.errors import FactoryError, SettingsError, StageError
+from models.errors import FactoryError, StageError
 from models.records import PartRef
 from models.settings import FactorySettings, RoleName
 from storage.catalog import build_catalog
 from storage.locks import locked_run
-from storage.manifests import ImportedFrom, Manifest, RunBook, load, manifest_path
+from storage.manifests import ImportedFrom, Manifest, RunBook
 from storage.parts import PartStore
 from storage.roots import Root, data_root, machine_dir
 from storage.usage import using
@@ -175,16 +175,16 @@ def open_run(
         StorageError: Another process is working on a run of that name in that folder (in a store it is waited for).
     """
     if imported is None:
-        _refuse_idle_roles(settings)
-    _require_keys(settings, get_args(RoleName) if imported is None else ("author", "judge"))
+        refuse_idle_roles(settings)
+    require_keys(settings, get_args(RoleName) if imported is None else ("author", "judge"))
     require_runner(settings)
     store = PartStore(data_root(settings.data))
     store.ensure_schemas()
     store.sweep()
     with using(store.place), locked_run(store.place, settings.run, _say) as require_lock:
         of_kind = {"evaluates": evaluates, "benchmark": benchmark, "estimates": estimates}
-        _refuse_other_kind(settings, of_kind, imported)
-        _refuse_other_policy(settings, policy)
+        refuse_other_kind(settings, of_kind, imported)
+        refuse_other_policy(settings, policy)
         manifest = _begin_manifest(settings).model_copy(
             update={**of_kind, "policy": policy, "previous": previous, "imported": imported}
         )
@@ -233,77 +233,6 @@ def _refresh_catalog(root: Root) -> None:
             return
     # and where the child failed: its error is told from here
     build_catalog(root)
-
-
-def _refuse_idle_roles(settings: FactorySettings) -> None:
-    """A role that nobody asks would be a setting without effect, and an author without a judge one without pairs."""
-    if settings.roles.critic is not None and not (settings.dialogues.min_score and settings.dialogues.refinements):
-        raise SettingsError(
-            "roles.critic would never be asked: dialogues.min_score or dialogues.refinements is 0.",
-            safe="Nothing was started.",
-            next_step="Raise them, or remove roles.critic from the settings.",
-        )
-    if settings.roles.author is not None and settings.roles.judge is None:
-        raise SettingsError(
-            "roles.author writes constraints that no check decides, and there is no roles.judge to decide them: hardly "
-            "a response would make a pair.",
-            safe="Nothing was started.",
-            next_step="Set roles.judge, or remove roles.author: the catalogue's constraints need no judge.",
-        )
-
-
-def _require_keys(settings: FactorySettings, roles: Sequence[RoleName]) -> None:
-    """Refuse at the door what would fail at the first call of one of the roles."""
-    players = [role for name in roles if (role := settings.role(name)) is not None]
-    for name in sorted({role.endpoint for role in players}):
-        variable = settings.endpoints[name].api_key_env
-        if variable and not os.environ.get(variable):
-            raise SettingsError(
-                f"endpoints.{name}.api_key_env names the environment variable {variable}, which is not set.",
-                safe="Nothing was started.",
-                next_step=f"export {variable}=... (the key itself belongs in no settings file)",
-            )
-
-
-def _refuse_other_kind(
-    settings: FactorySettings, of_kind: Mapping[str, str | None], imported: ImportedFrom | None
-) -> None:
-    """An evaluation, a sample or an import must not take the name of a factory run, nor the other way round."""
-    root = data_root(settings.data)
-    if not manifest_path(root, settings.run).is_file():
-        return
-    there = load(root, settings.run)
-    same_kind = there.model_dump(include=set(of_kind)) == of_kind and (there.imported is None) == (imported is None)
-    if not same_kind:
-        what = "a factory run" if there.imported is None else f"an import of {there.imported.file!r}"
-        if there.benchmark is not None:
-            what = f"an evaluation on {there.benchmark}" + (f" of run {there.evaluates!r}" if there.evaluates else "")
-        elif there.evaluates is not None:
-            what = f"an evaluation of run {there.evaluates!r}"
-        elif there.estimates is not None:
-            what = f"a sample of run {there.estimates!r}"
-        option = "--name" if of_kind["evaluates"] or of_kind["benchmark"] else "--run"
-        raise SettingsError(
-            f"{settings.run!r} is the name of {what} in {settings.data}.",
-            safe="Nothing was started.",
-            next_step=f"Give another name: `{option} NAME`.",
-        )
-
-
-def _refuse_other_policy(settings: FactorySettings, policy: str | None) -> None:
-    """A round must not take the name of another, nor lose its own by a forgotten option."""
-    root = data_root(settings.data)
-    if not manifest_path(root, settings.run).is_file():
-        return
-    there = load(root, settings.run).policy
-    if there != policy:
-        what = "its settings name" if there is None else f"the training run {there!r} made"
-        again = "without --policy" if there is None else f"with `--policy {there}`"
-        raise SettingsError(
-            f"{settings.run!r} is the name of a run that sampled from the policy that {what}.",
-            safe="Nothing was started.",
-            next_step=f"Go on with it {again}, or give another name: `--run NAME`.",
-        )
 
 
 def _begin_manifest(settings: FactorySettings) -> Manifest:

@@ -19,6 +19,7 @@ from flows.cli_factory import run_factory
 from flows.cli_importing import app as importing
 from flows.cli_maintenance import compact, doctor_store, gc
 from flows.cli_operate import down, resume, up
+from flows.cli_options import Data, Json
 from flows.cli_report import report
 from flows.cli_score import app as score
 from flows.cli_scripted import app as scripted_server
@@ -37,8 +38,6 @@ app = App(
     suppress_keyboard_interrupt=False,  # we say what is safe, below
 )
 
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 app.command(train)
 app.command(evaluate)

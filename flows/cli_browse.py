@@ -6,9 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.cli_options import Data
 from storage.roots import data_root
-
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
 
 PORT = 4280
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 
+from flows.cli_options import Data, Json
 from flows.environment import prepare_environment
 from flows.stopping import stoppable
 from models.benchmarks import BenchmarkName
@@ -19,9 +20,7 @@ from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.loading import SETTINGS_FILE, load_settings
 from models.settings import Endpoint
 
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
 Given = TypeVar("Given", bound=BaseModel)
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from flows.cli_options import Data, Json
 from models.errors import HubError, SettingsError
 from models.settings import Export, ExportFormat
 from storage.roots import data_root
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from storage.exports import ExportSummary
     from storage.exports.hub import Destination
     from storage.manifests import Manifest
-
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def export(

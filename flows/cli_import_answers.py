@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from flows.cli_options import Json
 from flows.environment import prepare_environment
 from flows.stopping import stoppable
-from models.answers import AnswersFile, History
+from models.answers import AnswersFile
 from models.loading import load_settings
 from models.settings import FactorySettings
+from models.sysbench import History
 from storage.roots import data_root
 
 File = Annotated[Path, Parameter(help="JSON lines, a JSON list, CSV or Parquet.")]
@@ -21,7 +23,6 @@ Run = Annotated[str, Parameter(help="Name of the run that it becomes.")]
 Data = Annotated[str | None, Parameter(help="Folder of the data, or s3://bucket/prefix.")]
 Config = Annotated[Path | None, Parameter(help="Settings file; without it factory.toml, if it is there.")]
 Set = Annotated[list[str] | None, Parameter(name="--set", negative="", help="KEY=VALUE, such as pairs.min_margin=2.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def verdicts(

@@ -9,13 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.cli_options import Data, Json
 from models.errors import SettingsError
 from storage.compaction import MANY_PARTS, Compaction, compact_runs
 from storage.garbage import GRACE_HOURS, GarbageReport, Total, free_garbage, look_for_garbage
 from storage.roots import data_folder, data_root
-
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def gc(

@@ -9,12 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.cli_factory import run_factory
+from flows.cli_options import Json
 from flows.environment import prepare_environment
 from flows.services import state_folder
 from flows.stopping import stoppable
 from models.loading import load_settings
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def up(

@@ -9,10 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.cli_options import Data, Json
 from storage.roots import data_root
-
-Data = Annotated[str, Parameter(help="Folder of parts, manifests, cache, catalog and exports; or s3://bucket/prefix.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 
 
 def report(

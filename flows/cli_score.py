@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import Json
 from models.benchmarks import FileScore, Unusable
 from models.sysbench import History
 
@@ -16,7 +17,6 @@ app = App(
     version_flags=[],
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on standard output.")]
 Responses = Annotated[
     Path | None,
     Parameter(help="The responses, where FILE is the benchmark's own: `response`, and `key` and `turn`, or `prompt`."),

@@ -13,9 +13,9 @@ from models.arrow import StoredAsJson
 from models.base import Language, Strict
 from models.constraints import Check, Trigger
 from models.records import MAX_CONSTRAINTS, Verdict
+from models.sysbench import History
 
 Layout = Literal["rpo", "sysbench", "detail"]
-History = Literal["own", "gt"]
 
 
 def _not_blank(text: str) -> str:

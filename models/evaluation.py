@@ -10,6 +10,7 @@ from models.base import Strict
 from models.benchmarks import BenchmarkName, RefusedRow
 from models.records import Metric, PartRef
 from models.settings import Endpoint, Judging, Role
+from models.sysbench import History
 
 BASE = "base"
 """Label of the policy as it was before training."""
@@ -87,7 +88,7 @@ class BenchmarkSettings(Models):
         description="Name of the evaluation, a schema of the catalog; empty: RUN_ifeval, or ifeval without a run.",
     )
     limit: int | None = Field(default=None, ge=1, description="Only the first so many dialogues; empty: all.")
-    history: Literal["own", "gt"] = Field(
+    history: History = Field(
         default="own",
         description="What continues a dialogue: the model's own answers, or those that the benchmark gives (sysbench).",
     )

@@ -20,15 +20,15 @@ from models.answers import (
     GivenResponse,
     GivenTurn,
     GivenVerdict,
-    History,
 )
 from models.records import Verdict
+from models.sysbench import NO, YES, History
 from storage.imports.dialogue_rows import Found, RowCounts, explain
 from storage.imports.spool import Spooled, group_rows
 
 _Text = Annotated[str, StringConstraints(min_length=1)]
 
-_VERDICTS: dict[str, Verdict] = {"是": "followed", "否": "violated"}
+_VERDICTS: dict[str, Verdict] = {YES: "followed", NO: "violated"}
 """What the judge was offered; another answer (不适用, 部分, ...) is unscored: nobody knows what it would have been."""
 
 GROUND_TRUTH = "SysBench"
@@ -169,7 +169,9 @@ class _Session:
         for line in self._lines:
             row = line.row
             verdict = _VERDICTS.get(row.verdict_raw.strip(), "unscored")
-            reason = "" if verdict != "unscored" else f"the verdict given is {row.verdict_raw!r}, neither 是 nor 否"
+            reason = (
+                "" if verdict != "unscored" else f"the verdict given is {row.verdict_raw!r}, neither {YES} nor {NO}"
+            )
             _, verdicts = made.setdefault((row.model, row.turn), (row.response, []))
             name = self._constraints[row.criterion_text, row.criterion_type]
             verdicts.append(GivenVerdict(id=name, verdict=verdict, reason=reason))

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 
 from flows.candidates import Candidate, find_candidates
 from flows.factory import RUNNER
 from flows.run import Run, open_run
-from flows.scores import earlier_models, format_interval, keep_models
+from flows.scores import conclude, earlier_models, format_interval, keep_models
 from models.benchmarks import BenchmarkTurn, RefusedRow, Score
-from models.errors import SeedError, SettingsError
+from models.errors import SettingsError
 from models.evaluation import BenchmarkSettings, BenchmarkSummary, Difference, EvaluatedModel
 from models.loading import validate_settings
 from models.markdown import table
 from models.records import Metric, PartRef
 from models.runner import Runner
 from models.settings import EMBEDDED, FactorySettings, Role, Roles
-from storage.imports.rows import Refused
 from storage.manifests import load, manifest_path
 from storage.roots import data_root
 from tasks.benchmarks import BENCHMARKS
 from tasks.benchmarks.answering import answer_benchmark
 from tasks.benchmarks.base import Benchmark
+from tasks.benchmarks.dialogues import batch_dialogues, read_turns
 from tasks.benchmarks.measuring import compare_scores, measure_benchmark, tally_scores
 from tasks.identity import part_key
 from tasks.llm.gateway import close_gateway
 from tasks.measuring import Plan
-from tasks.seeds import seed_path
 
 
 @flow(name="benchmark", flow_run_name="{settings.benchmark}: {settings.evaluation}", task_runner=RUNNER)
@@ -113,71 +109,14 @@ def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"seed": settings["seed"], "policy": policy, **judge}
 
 
-def read_turns(benchmark: Benchmark, settings: BenchmarkSettings) -> tuple[list[BenchmarkTurn], list[RefusedRow]]:
-    """The turns of the benchmark's file, and the rows that are not taken.
-
-    Raises:
-        SettingsError: No file is given, and the factory has none.
-        ImportFileError: It cannot be read.
-        SeedError: It has no dialogue of the benchmark, or one key twice.
-    """
-    path = settings.file or benchmark.shipped
-    if path is None:
-        raise SettingsError(
-            f"The data of {benchmark.name} may not be shipped.",
-            safe="Nothing was started.",
-            next_step="Download it and give it with --file; docs/evaluation.md says where from.",
-        )
-    dialogues: dict[str, list[BenchmarkTurn]] = defaultdict(list)
-    refused = []
-    for row in benchmark.read(seed_path(path)):
-        if isinstance(row, Refused):
-            refused.append(RefusedRow(line=row.line, reason=row.reason, what=row.what))
-        else:
-            # a given history is dropped where the model's own is wanted
-            dialogues[row.dialogue_id].append(
-                row if settings.history == "gt" else row.model_copy(update={"given": None})
-            )
-    for key, turns in dialogues.items():
-        if [turn.turn for turn in turns] != list(range(1, len(turns) + 1)):
-            raise SeedError(
-                f"The dialogue {key!r} of {path} has the turns {[turn.turn for turn in turns]}.",
-                safe="Nothing was started.",
-                next_step="Each dialogue has a key of its own, and its turns in their order.",
-            )
-        if settings.history == "gt" and any(turn.given is None for turn in turns[:-1]):
-            raise SeedError(
-                f"{path} does not say what was answered in the dialogue {key!r}: there is no ground truth.",
-                safe="Nothing was started.",
-                next_step="Give the benchmark's own dataset, or take --history own.",
-            )
-    if not dialogues:
-        raise SeedError(
-            f"{path} has no dialogue of {benchmark.name}: {len(refused)} rows were refused"
-            + (f", the first (line {refused[0].line}): {refused[0].what}." if refused else "."),
-            safe="Nothing was started.",
-            next_step="Give the benchmark's data in its published layout with --file.",
-        )
-    return [turn for turns in islice(dialogues.values(), settings.limit) for turn in turns], refused
-
-
 def store_turns(run: Run, turns: Sequence[BenchmarkTurn]) -> list[PartRef]:
     """The turns as parts, a batch of dialogues each."""
     parts = []
-    for rows in _batches(turns, run.settings.batch_size):
+    for rows in batch_dialogues(turns, run.settings.batch_size):
         key = part_key("read_benchmark", run.settings, [], *(row.model_dump() for row in rows))
         parts.append(run.store.find("benchmark_turns", key) or run.store.write("benchmark_turns", key, rows))
     run.register(parts)
     return parts
-
-
-def _batches(turns: Sequence[BenchmarkTurn], dialogues: int) -> Iterator[list[BenchmarkTurn]]:
-    keys = list(dict.fromkeys(turn.dialogue_id for turn in turns))
-    batch_of = {key: place // dialogues for place, key in enumerate(keys)}
-    batches: dict[int, list[BenchmarkTurn]] = defaultdict(list)
-    for turn in turns:
-        batches[batch_of[turn.dialogue_id]].append(turn)
-    yield from batches.values()
 
 
 def answer_and_score(run: Run, benchmark: Benchmark, candidate: Candidate, turns: Sequence[PartRef]) -> EvaluatedModel:
@@ -237,12 +176,7 @@ def finish_benchmark(
         calls_cached=run.calls_now.cached,
         seconds=round(time.monotonic() - run.started, 1),
     )
-    run.book.finish("complete", summary.model_dump(mode="json"))
-    create_markdown_artifact(
-        key=f"evaluation-{settings.evaluation.replace('_', '-')}",
-        markdown=render_markdown(summary),
-        description=f"{settings.benchmark}: {', '.join(labels)}",
-    )
+    conclude(run, summary, render_markdown(summary), f"{settings.benchmark}: {', '.join(labels)}")
     return summary
 
 

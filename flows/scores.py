@@ -11,6 +11,7 @@ from flows.run import Run
 from models.evaluation import (
     BASE,
     BenchmarkSettings,
+    BenchmarkSummary,
     Difference,
     EvaluatedModel,
     EvaluationSettings,
@@ -89,13 +90,16 @@ def finish_evaluation(
         calls_cached=run.calls_now.cached,
         seconds=round(time.monotonic() - run.started, 1),
     )
-    run.book.finish("complete", summary.model_dump(mode="json"))
-    create_markdown_artifact(
-        key=f"evaluation-{settings.evaluation.replace('_', '-')}",
-        markdown=render_markdown(summary),
-        description=f"How well the models of run {settings.run} follow constraints that they have not seen",
-    )
+    what = f"How well the models of run {settings.run} follow constraints that they have not seen"
+    conclude(run, summary, render_markdown(summary), what)
     return summary
+
+
+def conclude(run: Run, summary: EvaluationSummary | BenchmarkSummary, markdown: str, what: str) -> None:
+    """An evaluation is complete: its summary is in the manifest, and in the Prefect UI."""
+    run.book.finish("complete", summary.model_dump(mode="json"))
+    key = f"evaluation-{summary.evaluation.replace('_', '-')}"
+    create_markdown_artifact(key=key, markdown=markdown, description=what)
 
 
 def _differences(run: Run, plan: Plan, judgments: Sequence[Sequence[PartRef]]) -> list[Difference]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import read_turns
 from flows.comparison import compare_files
 from models.errors import ImportFileError, SeedError, SettingsError
 from models.evaluation import BenchmarkSettings
 from tasks.benchmarks.answered import read_labelled
+from tasks.benchmarks.dialogues import read_turns
 from tasks.benchmarks.file_scores import score_file
 from tasks.benchmarks.ifeval import IFEVAL
 from tasks.benchmarks.multi_if import MULTI_IF

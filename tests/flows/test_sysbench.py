@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import benchmark_settings, read_turns
+from flows.benchmark import benchmark_settings
 from flows.terminal_evaluation import show_differences
 from models.errors import SeedError, SettingsError
 from models.evaluation import BenchmarkSettings, Difference
+from tasks.benchmarks.dialogues import read_turns
 from tasks.benchmarks.sysbench import SYSBENCH
 from tests.flows.conftest import Rpo, Scripted, settings_file
 from tests.tasks.sysbench_sessions import make_session, write_sessions

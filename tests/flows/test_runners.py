@@ -48,7 +48,8 @@ def run_with(rpo: Rpo, folder: Path, engine: str) -> tuple[dict[str, Any], dict[
     server = start_scripted("--latency-ms", str(LATENCY_MS))
     try:
         config = settings_file(folder, server.base_url)
-        config.write_text(config.read_text() + JUDGED + f'\n[runner]\nengine = "{engine}"\nworkers = 2\n')
+        # a batch a role: enough of them that each process has some, also where one starts late
+        config.write_text(config.read_text().replace("batch_size = 3", "batch_size = 1") + JUDGED + f'\n[runner]\nengine = "{engine}"\nworkers = 2\n')
         done: dict[str, Any] = rpo.json("run", "--config", str(config))
         return done, server.counts()
     finally:

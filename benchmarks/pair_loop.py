@@ -13,11 +13,12 @@ Row = dict[str, Any]
 
 
 class Judged(NamedTuple):
-    """A usable response: what it follows and violates, by position."""
+    """A usable response: what it follows and violates and what does not apply to it, by position."""
 
     response_id: str
     followed: frozenset[int]
     violated: dict[int, str]
+    exempt: frozenset[int]
 
 
 def loop_pairs(
@@ -54,6 +55,7 @@ def _usable(samples: list[Row], verdicts: dict[str, list[Row]], counts: Counter[
             counts["unscored"] += 1
             continue
         followed = frozenset(row["position"] for row in rows if row["verdict"] == "followed")
+        exempt = frozenset(row["position"] for row in rows if row["verdict"] == "not_applicable")
         violated = {row["position"]: row["constraint_id"] for row in rows if row["verdict"] == "violated"}
         if followed & violated.keys():
             counts["contradicted"] += 1
@@ -67,7 +69,7 @@ def _usable(samples: list[Row], verdicts: dict[str, list[Row]], counts: Counter[
             counts["same_verdicts"] += 1
             continue
         vectors.add(vector)
-        usable.append(Judged(sample["response_id"], followed, violated))
+        usable.append(Judged(sample["response_id"], followed, violated, exempt))
     return usable
 
 
@@ -81,11 +83,12 @@ def _directed(
 ) -> list[Row]:
     pairs = []
     for one, other in combinations(usable, 2):
-        margin = len(one.followed & other.violated.keys()) + len(other.followed & one.violated.keys())
-        if margin == 0:
-            continue
         noise_case = _noise_case(one, other)
         for chosen, rejected in ((one, other), (other, one)):
+            broken = (chosen.followed | chosen.exempt) & rejected.violated.keys()
+            margin = len(broken) + len(chosen.violated.keys() & rejected.followed)
+            if margin == 0:
+                continue
             reversed_ids = [chosen.violated[position] for position in sorted(chosen.violated)]
             if margin < min_margin:
                 counts["below_margin"] += 1
@@ -109,12 +112,12 @@ def _directed(
 
 def _noise_case(one: Judged, other: Judged) -> int:
     """Case 1-6 of the paper's Figure 1."""
-    larger, smaller = (one, other) if len(one.followed) >= len(other.followed) else (other, one)
-    disjoint = not (larger.followed & smaller.followed)
-    if len(larger.followed) == len(smaller.followed):
+    better, worse = (one, other) if len(one.violated) <= len(other.violated) else (other, one)
+    disjoint = not (better.followed & worse.followed)
+    if len(better.violated) == len(worse.violated):
         return 1 if disjoint else 2
-    if smaller.followed <= larger.followed:
-        return 5 if larger.violated else 6
+    if better.violated.keys() <= worse.violated.keys():
+        return 5 if better.violated else 6
     return 3 if disjoint else 4
 
 

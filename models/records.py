@@ -246,7 +246,9 @@ class Pair(Strict):
     reversed_ids: list[str] = Field(
         description="Constraints that are reversed in the prompt: the chosen's violated ones."
     )
-    margin: int = Field(ge=1, description="Number of triggered constraints on which the two differ (g in the loss).")
+    margin: int = Field(
+        ge=1, description="Number of triggered constraints, as rewritten, that the rejected violates (g in the loss)."
+    )
     noise_case: int = Field(
         ge=1,
         le=6,

@@ -53,6 +53,7 @@ CREATE TEMP TABLE verdicts AS
 SELECT response_id,
        bit_or(if(verdict = 'followed', 1::UBIGINT << position, 0)) AS followed,
        bit_or(if(verdict = 'violated', 1::UBIGINT << position, 0)) AS violated,
+       bit_or(if(verdict = 'not_applicable', 1::UBIGINT << position, 0)) AS exempt,
        bool_or(verdict = 'unscored') AS unscored
 FROM judged GROUP BY response_id
 """
@@ -62,7 +63,7 @@ FROM judged GROUP BY response_id
 CANDIDATES = """
 CREATE TEMP TABLE candidates AS
 SELECT response_id, turn_number, dialogue, sample::UINTEGER AS sample, hash(text) AS text_hash,
-       strlen(text)::UINTEGER AS text_length, followed, violated, unscored
+       strlen(text)::UINTEGER AS text_length, followed, violated, exempt, unscored
 FROM responded JOIN turns USING (dialogue_id, turn) LEFT JOIN verdicts USING (response_id)
 """
 
@@ -101,15 +102,17 @@ FROM usable JOIN blocks USING (dialogue) LEFT JOIN limits USING (dialogue)
 ORDER BY turn_number, response_id
 """
 
-# Figure 1 of the paper, by the sets of followed constraints; a set that contains the other one is the larger
+# Figure 1 of the paper; what is not applicable is not violated, so that the better one violates fewer
 NOISE_CASE = """
-CASE WHEN bit_count(c.followed) = bit_count(r.followed) THEN if(c.followed & r.followed = 0, 1, 2)
-     WHEN c.followed & r.followed = r.followed THEN if(c.violated = 0, 6, 5)
-     WHEN c.followed & r.followed = c.followed THEN if(r.violated = 0, 6, 5)
+CASE WHEN bit_count(c.violated) = bit_count(r.violated) THEN if(c.followed & r.followed = 0, 1, 2)
+     WHEN c.violated & r.violated = c.violated THEN if(c.violated = 0, 6, 5)
+     WHEN c.violated & r.violated = r.violated THEN if(r.violated = 0, 6, 5)
      ELSE if(c.followed & r.followed = 0, 3, 4) END
 """
 
-DIFFERING = "((c.followed & r.violated) | (c.violated & r.followed))"
+# What the rejected violates of the prompt in which the violations of the chosen are reversed. A reversed constraint
+# that does not apply to the rejected is not violated by it: that is why the two directions may differ.
+DIFFERING = "((c.violated & r.followed) | ((c.followed | c.exempt) & r.violated))"
 
 DIRECTED = f"""
 SELECT c.turn_number, c.rowid AS chosen, r.rowid AS rejected, bit_count({DIFFERING})::BIGINT AS margin,

@@ -1,9 +1,9 @@
 """Preference pairs in SQL: every two responses to a turn that differ, in both directions.
 
-A verdict vector is two bit masks a response, one of the constraints it follows and one of those it violates; two
-responses differ where one follows and the other violates. One pass over the judgments makes the masks; the pairs
-themselves are a self-join on the turn, cut into blocks of whole dialogues so that memory does not grow with their
-number.
+A verdict vector is three bit masks a response: the constraints that it follows, those that it violates, and those that
+do not apply to it. Two responses differ where one violates what the other follows, or what does not apply to the chosen
+one. One pass over the judgments makes the masks; the pairs themselves are a self-join on the turn, cut into blocks of
+whole dialogues so that memory does not grow with their number.
 """
 
 from __future__ import annotations

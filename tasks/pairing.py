@@ -13,7 +13,7 @@ _OF_RESPONSES = ("unjudged", "unscored", "contradicted", "same_text", "same_verd
 _OF_PAIRS = ("below_margin", "irreversible", "capped")
 
 
-@stage_task(produces="pairs", also=("exclusions",))
+@stage_task(produces="pairs", also=("exclusions",), version=2)
 def build_pairs(
     batch: Batch,
     responses: list[PartRef],

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BROWSE_FOLDER: Final = "browse"
 """Folder of this machine with the indexes; it can be deleted at any time."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MEMORY: Final = "1GB"
 """What making an index may use before it spills to the machine's ``tmp``."""
 

@@ -52,7 +52,7 @@ FROM (
 RESPONSES = """
 CREATE TABLE responses AS
 SELECT (row_number() OVER (ORDER BY dialogue_id, turn, sample, response_id) - 1)::UINTEGER AS number,
-       response_id, part, judged_part, followed, violated, judges, lower(text) AS text
+       response_id, part, judged_part, followed, violated, exempt, judges, lower(text) AS text
 FROM responded JOIN verdicts USING (response_id) JOIN judges USING (response_id)
 ORDER BY number
 """

@@ -50,7 +50,7 @@ class ConstraintView(Strict):
     original: str | None = Field(description="What it was before it was reversed; null: it is not.")
     method: str | None = Field(description="Who reversed it; null: it is not.")
     triggered: bool
-    differs: bool = Field(description="Whether one response follows it and the other violates it.")
+    differs: bool = Field(description="Whether the rejected response violates it, as it is written here.")
     chosen: VerdictView | None = Field(description="null: nobody was asked.")
     rejected: VerdictView | None = Field(description="null: nobody was asked.")
 
@@ -180,7 +180,9 @@ def _constraints(
     views = []
     for original, rewritten in zip(system.constraints, reverse_in(system.constraints, reversals), strict=True):
         reversal = reversals.get(original.constraint_id)
-        sides = [_verdict(side.get(original.constraint_id), reversal is not None) for side in (chosen, rejected)]
+        better, worse = (
+            _verdict(side.get(original.constraint_id), reversal is not None) for side in (chosen, rejected)
+        )
         views.append(
             ConstraintView(
                 constraint_id=original.constraint_id,
@@ -189,9 +191,9 @@ def _constraints(
                 original=constraint_line(original, system.language) if reversal else None,
                 method=reversal.method if reversal else None,
                 triggered=original.constraint_id in turn.triggered_ids,
-                differs={side.verdict for side in sides if side} == {"followed", "violated"},
-                chosen=sides[0],
-                rejected=sides[1],
+                differs=better is not None and worse is not None and worse.verdict == "violated",
+                chosen=better,
+                rejected=worse,
             )
         )
     return views

@@ -49,7 +49,11 @@ def run_with(rpo: Rpo, folder: Path, engine: str) -> tuple[dict[str, Any], dict[
     try:
         config = settings_file(folder, server.base_url)
         # a batch a role: enough of them that each process has some, also where one starts late
-        config.write_text(config.read_text().replace("batch_size = 3", "batch_size = 1") + JUDGED + f'\n[runner]\nengine = "{engine}"\nworkers = 2\n')
+        config.write_text(
+            config.read_text().replace("batch_size = 3", "batch_size = 1")
+            + JUDGED
+            + f'\n[runner]\nengine = "{engine}"\nworkers = 2\n'
+        )
         done: dict[str, Any] = rpo.json("run", "--config", str(config))
         return done, server.counts()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -154,17 +155,31 @@ def test_two_that_differ_make_two_directed_pairs(bench: Bench) -> None:
         ("fff", "ffv", 6),
         ("vvv", "fff", 6),
         ("ffn", "fvn", 6),
+        ("fn", "fv", 6),
+        ("fnv", "fvf", 2),
     ],
 )
 def test_noise_cases_of_figure_1(bench: Bench, one: str, other: str, case: int) -> None:
     assert {pair["noise_case"] for pair in bench.rows(bench.build(*of_turn(one, other)))} == {case}
 
 
-def test_only_followed_against_violated_differs(bench: Bench) -> None:
+def test_only_what_is_violated_makes_a_difference(bench: Bench) -> None:
     built = bench.build(*of_turn("fn", "ff", "f-"))
     assert built.part.rows == 0
     assert built.counts.usable == 2
     assert built.counts.same_verdicts == 1
+
+
+def test_what_does_not_apply_is_not_violated(bench: Bench) -> None:
+    """The chosen of every pair violates nothing of its rewritten prompt, the rejected as much as the margin says."""
+    words = ["".join(letters) for letters in product("fvn", repeat=3)]
+    pairs = bench.rows(bench.build(*of_turn(*words)))
+    broken = {}
+    for (chosen, first), (rejected, second) in permutations(enumerate(words), 2):
+        opposite = {"f": "v", "v": "f", "n": "n"}
+        rewritten = [opposite[b] if a == "v" else b for a, b in zip(first, second, strict=True)]
+        broken[f"r{chosen}-r{rejected}"] = rewritten.count("v")
+    assert {pair["pair_id"]: pair["margin"] for pair in pairs} == {key: g for key, g in broken.items() if g}
 
 
 def test_unscored_and_unjudged_make_no_pairs(bench: Bench) -> None:

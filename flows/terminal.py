@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +21,7 @@ from flows import run as current_run
 from flows.report import report_path
 from flows.rounds import tabulate_rounds
 from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
+from flows.watching import Listener
 from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 from storage.roots import machine_dir
@@ -35,27 +39,59 @@ def show_error(error: FactoryError) -> None:
         err.print(f"[bold]next:[/]  {escape(error.next_step)}")
 
 
+LINE_EVERY_S = 60.0
+"""Of a run whose standard error is a file or a pipe."""
+
+
 @contextmanager
 def show_progress() -> Iterator[None]:
-    """A bar for each stage of the run in this process; nothing where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
+    """How far each stage of the run in this process is: bars on a terminal, elsewhere a line now and then."""
+    with _bars() if sys.stderr.isatty() else _lines() as current_run.listener:
+        try:
+            yield
+        finally:
+            current_run.listener = None
+
+
+@contextmanager
+def _bars() -> Iterator[Listener]:
     bars: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err) as progress:
 
         def follow(stage: str, planned: int, done: int) -> None:
             if stage not in bars:
-                bars[stage] = progress.add_task(stage.replace("_", " "), total=0)
+                bars[stage] = progress.add_task(_words(stage), total=0)
             total = progress.tasks[bars[stage]].total or 0
             progress.update(bars[stage], total=total + planned, advance=done)
 
-        current_run.listener = follow
-        try:
-            yield
-        finally:
-            current_run.listener = None
+        yield follow
+
+
+@contextmanager
+def _lines() -> Iterator[Listener]:
+    planned, done = Counter[str](), Counter[str]()
+    ended = threading.Event()
+
+    def follow(stage: str, more: int, made: int) -> None:
+        planned[stage] += more
+        done[stage] += made
+
+    def tell() -> None:
+        while not ended.wait(LINE_EVERY_S):
+            going = [f"{_words(stage)} {done[stage]} of {total}" for stage, total in list(planned.items())]
+            if going:
+                err.print(f"{datetime.now():%H:%M:%S} {', '.join(going)}")
+
+    threading.Thread(target=tell, name="progress", daemon=True).start()
+    try:
+        yield follow
+    finally:
+        ended.set()
+
+
+def _words(stage: str) -> str:
+    return stage.replace("_", " ")
 
 
 def _share(part: int, whole: int) -> str:

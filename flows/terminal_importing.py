@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from rich.markup import escape
 
-from flows.terminal import command_folder, err, out
+from flows.terminal import LINE_EVERY_S, command_folder, err, out
 from models.imports import ImportSummary
 from storage.imports.rows import excerpt_of
 from tasks.importing import Progress
 
 
 @contextmanager
-def follow_rows() -> Iterator[Progress | None]:
-    """A line that counts the rows; nothing where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
+def follow_rows() -> Iterator[Progress]:
+    """How many rows were read: a line that counts on a terminal, elsewhere one now and then."""
+    if sys.stderr.isatty():
+        with err.status("reading") as status:
+            yield lambda rows: status.update(f"{rows:,} rows")
         return
-    with err.status("reading") as status:
-        yield lambda rows: status.update(f"{rows:,} rows")
+    told = time.monotonic()
+
+    def tell(rows: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LINE_EVERY_S:
+            told = time.monotonic()
+            err.print(f"{datetime.now():%H:%M:%S} {rows:,} rows")
+
+    yield tell
 
 
 def show_import(summary: ImportSummary) -> None:

@@ -15,15 +15,23 @@ from models.base import Strict
 SILENCE = timedelta(seconds=75)
 """Two heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30) and as long again as a busy server needs for one."""
 
+RESTART_AFTER = timedelta(seconds=30)
+"""A worker whose run was killed reports it twice, the second time after it has imported the flow for its hooks: 10 s on
+a busy machine. A run that was restarted by then would be crashed by it."""
+
 MOST_RESTARTS = 3
 """A run that has crashed so often crashes by itself; someone has to look."""
 
 _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+_CRASHED = "prefect.flow-run.Crashed"
 # what ends the wait for the next heartbeat
 _ENDS = {
-    f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+    _CRASHED,
+    *(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Paused", "Suspended")),
 }
+# a person was faster
+_RETRIED = {"prefect.flow-run.AwaitingRetry", "prefect.flow-run.Scheduled"}
 
 CRASHED = AutomationCore(
     name="rpo: crashed runs",
@@ -52,12 +60,14 @@ RESTART = AutomationCore(
     "it on.",
     enabled=False,
     trigger=EventTrigger(
-        posture=Posture.Reactive,
+        posture=Posture.Proactive,
         match={**_RUNS, "prefect.run-count": [str(count) for count in range(1, MOST_RESTARTS + 1)]},
         match_related={"prefect.resource.role": "deployment", "prefect.resource.id": "prefect.deployment.*"},
         for_each={"prefect.resource.id"},
-        expect={"prefect.flow-run.Crashed"},
+        after={_CRASHED},
+        expect={*_ENDS, *_RETRIED},
         threshold=1,
+        within=RESTART_AFTER,
     ),
     actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Restarted after a crash.")],
 )
@@ -70,19 +80,24 @@ def unfinished(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def remind(client: SyncPrefectClient) -> None:
-    """Have the server wait for the next heartbeat of every run that it shows as running, by sending one for each.
+    """Tell a server that was restarted of every run that it shows as running.
 
     Of what it waited for before it was stopped it knows nothing any more, and a run whose process went with it would be
-    running for ever. One that lives is heard of in time.
+    running for ever: it is sent a heartbeat of each, and waits for the next. One that lives is heard of in time.
+
+    Nor does it remember which events it has seen, and one that ends a state of less than five minutes waits a quarter
+    of an hour for that of the state's beginning (Prefect's CausalOrdering). That one bears the id of the state; an
+    event of this id, whatever it says, ends the wait.
     """
     events = [
         {
             "event": _HEARTBEAT,
-            "id": str(uuid4()),
+            "id": str(known),
             "occurred": datetime.now(UTC).isoformat(),
             "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name},
         }
         for run in unfinished(client)
+        for known in (run.state_id, uuid4())
     ]
     if events:
         client.request("POST", "/events", json=events)

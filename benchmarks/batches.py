@@ -1,12 +1,13 @@
 """Thousands of batches in one flow run: what a batch costs beyond its work, and what it does to the Prefect server.
 
     python -m benchmarks.batches --batches 2000
+    PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg://... python -m benchmarks.batches      # an empty database
 
 The whole factory over the scripted server, with one role a batch, and again the same roles in batches of 50. The
 difference between the two, divided by the difference in task runs, is the overhead of a batch: seconds of the wall
-clock, CPU of the factory's process, CPU of the Prefect server. Of the server: its peak memory, the size of its database
-(SQLite, unless PREFECT_API_DATABASE_CONNECTION_URL names another), and how often its log says that the database was
-locked or busy, which is the limit: exit code 1 if it was once, or if a task run of its did not complete.
+clock, CPU of the factory's process, CPU of the Prefect server (not that of Postgres). Of the server: its peak memory,
+the size of its database, and how often its log says that the database was locked or busy, which is the limit: exit code
+1 if it was once, or if a task run of its did not complete.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -13,9 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from flows.environment import prepare_environment
 
 START_S = 120
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+"""Prefect's own variable: the server's database where it is not SQLite."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class PrefectServer:
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
     def database_mb(self) -> float:
-        """Size of its SQLite database with what is not yet in the main file; 0 where it has another database."""
+        """Size of its SQLite database with what is not yet in the main file, or of the one that DATABASE names."""
+        if DATABASE in os.environ:
+            return asyncio.run(_postgres_bytes(os.environ[DATABASE])) / 1e6
         return sum(path.stat().st_size for path in self.home.glob("prefect.db*")) / 1e6
 
 
@@ -65,6 +72,14 @@ def prefect_server(folder: Path) -> Iterator[PrefectServer]:
             yield PrefectServer(address, server.pid, home, log)
         finally:
             server.terminate()
+
+
+async def _postgres_bytes(url: str) -> int:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        return int(await connection.fetchval("select pg_database_size(current_database())"))
+    finally:
+        await connection.close()
 
 
 def _wait_for(url: str) -> None:

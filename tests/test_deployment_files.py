@@ -36,6 +36,9 @@ def test_compose_file() -> None:
     # the server asks for no password
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert [(port["host_ip"], port["published"]) for port in published] == [("127.0.0.1", "4200")]
+    # a server that comes back knows nothing of the runs that went down with it
+    for worker in ("worker", "worker-gpu"):
+        assert services[worker]["command"][-1].startswith("python -m flows.automations && exec prefect worker start")
     plain = json.loads(compose_config(POSTGRES_PASSWORD="of-a-test").stdout)["services"]
     assert set(services) - set(plain) == {"worker-gpu", "vllm"}
 
@@ -50,6 +53,7 @@ def test_image_installs_what_there_is() -> None:
     text = (ROOT / "deployments/Containerfile").read_text()
     model = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("MODEL"))
     assert model.split(":= ")[1] in text, "the image and `make install` differ in the embedded model"
+    assert "PREFECT_SERVER_UI_STATIC_DIRECTORY=/home/factory" in text, "its user may not unpack the UI among packages"
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -205,7 +205,7 @@ class Watch:
 
 def tabulate_stage(counts: StageCounts, calls: Calls, failed: int) -> list[dict[str, object]]:
     """The table of a stage: its parts and rows, its verdicts, its calls, and what went wrong."""
-    rows: dict[str, object] = {"batches": counts.parts, "batches failed": failed, "rows": counts.rows}
+    rows: dict[str, object] = {"batches finished": counts.parts, "batches failed": failed, "rows": counts.rows}
     rows |= {f"verdict {verdict}": count for verdict, count in sorted(counts.verdicts.items())}
     if counts.calls:
         rows |= {

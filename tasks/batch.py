@@ -42,7 +42,7 @@ Another machine does without it: its task finds the part, which is the truth, an
 FEW_CALLS = 10
 """A share of fewer calls says nothing: of the first two of a batch, one lost is half."""
 
-_UNWELL = "Run again when the endpoint is well, or retry this flow run in the Prefect UI."
+_UNWELL = "See that the endpoint is well."
 _TOO_LONG = "Serve the model with a larger context, or ask for less: fewer turns, a smaller max_tokens."
 
 

@@ -56,7 +56,7 @@ def test_the_ui_reads_as_the_stages(rpo: Rpo, prefect_env: dict[str, str], scrip
         assert artifacts[f"progress-{named}"]["data"] == 100
         assert artifacts[f"stage-{named}"]["type"] == "table"
     table = {row["what"]: row["how many"] for row in json.loads(artifacts["stage-sample-responses-watched"]["data"])}
-    assert table["batches"] == 4 and table["rows"] == done["responses"]
+    assert table["batches finished"] == 4 and table["rows"] == done["responses"]
     assert table["calls"] == table["calls made now"] == done["responses"]
     verdicts = {row["what"]: row["how many"] for row in json.loads(artifacts["stage-judge-responses-watched"]["data"])}
     assert sum(count for what, count in verdicts.items() if what.startswith("verdict ")) == done["judgments"]
@@ -119,7 +119,7 @@ def test_a_stage_is_counted_part_by_part(tmp_path: Path) -> None:
     )
     table = {row["what"]: row["how many"] for row in tabulate_stage(counts, Calls(1, 1), failed=2)}
     assert table == {
-        "batches": 3, "batches failed": 2, "rows": 3, "verdict followed": 2, "verdict violated": 1, "calls": 2,
+        "batches finished": 3, "batches failed": 2, "rows": 3, "verdict followed": 2, "verdict violated": 1, "calls": 2,
         "calls made now": 1, "calls from the call cache now": 1, "calls lost": 1, "cost": 0.75, "failure timeout": 3,
     }  # fmt: skip
     store.write("llm_calls", keys[1], [call(cost=None)])

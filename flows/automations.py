@@ -56,8 +56,8 @@ CRASHED = AutomationCore(
 
 RESTART = AutomationCore(
     name="rpo: restart crashed runs",
-    description=f"A crashed run of a deployment goes on half a minute later, {MOST_RESTARTS} times at most. Off until you "
-    "switch it on.",
+    description=f"A crashed run of a deployment goes on half a minute later, {MOST_RESTARTS} times at most. Off until "
+    "you switch it on.",
     enabled=False,
     trigger=EventTrigger(
         posture=Posture.Proactive,

@@ -13,7 +13,7 @@ from flows.cli_options import Data, Json
 from models.errors import SettingsError
 from storage.compaction import MANY_PARTS, Compaction, compact_runs
 from storage.garbage import GRACE_HOURS, GarbageReport, Total, free_garbage, look_for_garbage
-from storage.roots import data_folder, data_root
+from storage.roots import data_root
 
 
 def gc(
@@ -36,7 +36,7 @@ def gc(
     if grace < 0:
         raise SettingsError("--grace is a number of hours, from 0.", safe="Nothing was deleted.")
     work = free_garbage if delete else look_for_garbage
-    report = work(data_folder(data), grace_hours=grace, unfinished=unfinished)
+    report = work(data_root(data), grace_hours=grace, unfinished=unfinished)
     if as_json:
         print(report.model_dump_json())
     else:
@@ -72,7 +72,7 @@ def doctor_store(data: str, as_json: bool) -> None:
     from storage.checking import check_store
 
     findings = []
-    for finding in check_store(data_folder(data)):
+    for finding in check_store(data_root(data)):
         findings.append(finding)
         if as_json:
             continue

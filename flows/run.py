@@ -181,7 +181,7 @@ def open_run(
     store = PartStore(data_root(settings.data))
     store.ensure_schemas()
     store.sweep()
-    with using(store.place), locked_run(store.place, settings.run, _say) as require_lock:
+    with locked_run(store.place, settings.run, _say) as require_lock, using(store.place, _say):
         of_kind = {"evaluates": evaluates, "benchmark": benchmark, "estimates": estimates}
         refuse_other_kind(settings, of_kind, imported)
         refuse_other_policy(settings, policy)

@@ -1,43 +1,44 @@
-"""Whether a data folder is whole: every manifest, part and database of it, and what to do about what is not.
-
-A part carries a checksum for every page. What they do not cover (the headers of pages, the footer with its statistics,
-by which readers skip rows) is compared with what this program writes for the same rows: equal rows are equal bytes.
-"""
+"""Whether a DATA is whole: every manifest, part, flag and database of it, and what to do about what is not."""
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from models.base import Strict
 from models.errors import StorageError
-from models.records import DATASETS, PartRef
+from models.records import DATASETS, Flag, PartRef
 from storage.call_cache import CALL_CACHE_FILE, recovery_steps
 from storage.catalog import CATALOG_FILE
 from storage.compaction import compacted_store
-from storage.encoding import UNREADABLE, damaged_part, encode_part
+from storage.encoding import damaged_part
 from storage.files import find_dead_temporaries
-from storage.garbage import PART_NAME, RESULTS_FOLDER, find_unused, find_used
-from storage.manifests import Manifest, load
+from storage.flags import flag_file, list_flag_files, read_flag_file
+from storage.garbage import find_unused
+from storage.manifests import RUNS_FOLDER, Manifest, load
 from storage.migrated import migrated_store
-from storage.parts import SCHEMA_FILE, PartStore
+from storage.objects import ObjectPath
+from storage.part_check import check_part
+from storage.parts import PART_NAME, SCHEMA_FILE, PartStore
+from storage.places import delete_command, for_each, list_files, require_data
+from storage.roots import Root, list_stems
+from storage.shared_calls import CALLS_FOLDER, read_shared_calls
+from storage.strangers import RESULTS_FOLDER
 from storage.usage import is_in_use
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from storage.used import find_used
 
 _NAMED: Final = 3
 """Of many missing parts so many are named."""
+_FLAGS_NAMED: Final = 20
+_PARTS_AT_ONCE: Final = 4
+"""Parts of a store that are checked together: each is in memory, twice."""
 
 
 class StoreFinding(Strict):
@@ -49,46 +50,46 @@ class StoreFinding(Strict):
     fix: str = Field(default="", description="What to type next; of something that is well: what may be done.")
 
 
-def check_store(root: Path) -> Iterator[StoreFinding]:
-    """Look at everything in a data folder; nothing is changed.
+def check_store(root: Root) -> Iterator[StoreFinding]:
+    """Look at everything in a data folder or store, and in the folder of this machine for it; nothing is changed.
 
     Raises:
-        StorageError: There is no such folder.
+        StorageError: There is no such folder, or the store does not answer.
     """
+    require_data(root)
     store = PartStore(root)
-    if not store.root.is_dir():
-        raise StorageError(f"There is no data folder {root}.", next_step="Check --data, which names it.")
     manifests: list[Manifest] = []
     whole = True
-    for found in _read_manifests(store.root):
+    for found in _read_manifests(root):
         if isinstance(found, Manifest):
             manifests.append(found)
         else:
             whole = False
             yield found
     yield StoreFinding(ok=True, what=f"{len(manifests)} runs with a readable manifest")
-    yield from _check_unfinished(store.root, manifests)
+    yield from _check_unfinished(root, manifests)
     yield from _check_manifests(store, manifests)
-    checked = _PartCheck(store, manifests)
-    yield from checked.all_parts()
+    yield from _PartCheck(store, manifests).all_parts()
     if whole:
         yield from _check_lineage(store, manifests)
     yield from _check_copies(store)
-    yield from _check_results(store.root)
-    yield from _check_calls(store.root / CALL_CACHE_FILE)
-    yield from _check_catalog(store.root / CATALOG_FILE)
-    yield from _check_leftovers(store.root)
+    yield from _check_flags(store, manifests if whole else [])
+    yield from _check_results(store.machine)
+    yield from _check_shared_calls(root)
+    yield from _check_calls(store.machine / CALL_CACHE_FILE)
+    yield from _check_catalog(store.machine / CATALOG_FILE)
+    yield from _check_leftovers(store)
 
 
-def _read_manifests(root: Path) -> Iterator[Manifest | StoreFinding]:
-    for path in sorted((root / "runs").glob("[!.]*.json")):
+def _read_manifests(root: Root) -> Iterator[Manifest | StoreFinding]:
+    for run in list_stems(root / RUNS_FOLDER, ".json"):
         try:
-            yield load(root, path.stem)
+            yield load(root, run)
         except StorageError as error:
             yield _wrong(error)
 
 
-def _check_unfinished(root: Path, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
+def _check_unfinished(root: Root, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
     running = [manifest.run for manifest in manifests if manifest.status == "running"]
     if running and not is_in_use(root):
         yield StoreFinding(
@@ -102,7 +103,8 @@ def _check_unfinished(root: Path, manifests: Iterable[Manifest]) -> Iterator[Sto
 def _check_manifests(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
     """Manifests that name parts that are not there, or that have other rows."""
     for manifest in manifests:
-        missing = [ref for ref in manifest.parts if not store.exists(ref)]
+        there = for_each(store.place, store.exists, manifest.parts)
+        missing = [ref for ref, found in zip(manifest.parts, there, strict=True) if not found]
         if missing:
             names = ", ".join(f"{ref.dataset}/{ref.key}" for ref in missing[:_NAMED])
             more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
@@ -128,77 +130,28 @@ class _PartCheck:
 
     def all_parts(self) -> Iterator[StoreFinding]:
         for dataset in DATASETS:
+            refs = [PartRef(dataset=dataset, key=entry.path.stem, rows=0) for entry in self._store.list_parts(dataset)]
             parts = rows = unchecked = 0
-            for path in sorted((self._store.root / dataset).glob("*.parquet")):
-                if not PART_NAME.fullmatch(path.name):
+            for found in for_each(self._store.place, self._check, refs, at_once=_PARTS_AT_ONCE):
+                if isinstance(found, StoreFinding):
+                    yield found
                     continue
-                ref = PartRef(dataset=dataset, key=path.stem, rows=0)
-                users = self._users[dataset, ref.key]
-                try:
-                    found, compared = check_part(self._store, ref)
-                    told = self._rows.get((dataset, ref.key), found)
-                    if told != found:
-                        raise damaged_part(path, ValueError(f"it has {found} rows, and its run was told {told}"))
-                except StorageError as error:
-                    yield _wrong(error, _delete_and(path, users) if path.exists() else "")
-                    continue
-                parts, rows, unchecked = parts + 1, rows + found, unchecked + (not compared)
+                count, compared = found
+                parts, rows, unchecked = parts + 1, rows + count, unchecked + (not compared)
             if parts:
                 note = f"; {unchecked} of them of an earlier version: read, not compared" if unchecked else ""
                 yield StoreFinding(ok=True, what=f"{dataset}: {parts} whole parts, {rows} rows{note}")
 
-
-def check_part(store: PartStore, ref: PartRef) -> tuple[int, bool]:
-    """Read a part, verify its checksums, and compare its bytes with what this program writes for the same rows.
-
-    Returns:
-        Its rows, and whether the bytes could be compared: another version of the factory or of its Parquet library
-        writes others.
-
-    Raises:
-        StorageError: The part is damaged or missing, or was written by a newer version.
-    """
-    path, table = store.path(ref), store.read_table(ref)
-    try:
-        footer = pq.read_metadata(path, memory_map=False)
-        writer, stored = footer.created_by, footer.metadata or {}
-    except UNREADABLE as error:
-        raise damaged_part(path, error) from error
-    if b"rpo.inputs" not in stored:
-        raise damaged_part(path, ValueError("its footer does not say what it was made from"))
-    inputs = store.inputs(ref)
-    if writer != f"parquet-cpp-arrow version {pa.cpp_version}":
-        return table.num_rows, False
-    with path.open("rb") as file:
-        comparison = _Comparison(file)
-        encode_part(comparison, ref.dataset, table, inputs=inputs, what=f"Part {path}")
-    # damage does not change the length of a file that can still be read; another version of the factory does
-    if comparison.tell() != path.stat().st_size:
-        return table.num_rows, False
-    if comparison.differs_at is not None:
-        raise damaged_part(path, ValueError(f"byte {comparison.differs_at} is not as it was written"))
-    return table.num_rows, True
-
-
-class _Comparison(io.BytesIO):
-    """Takes what is written, keeps nothing of it, and says where it differs from a file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file, self._written = file, 0
-        self.differs_at: int | None = None
-
-    def write(self, data: Buffer, /) -> int:
-        new = bytes(data)
-        there = self._file.read(len(new))
-        if self.differs_at is None and new != there:
-            same = next((place for place, pair in enumerate(zip(new, there, strict=False)) if pair[0] != pair[1]), 0)
-            self.differs_at = self._written + same
-        self._written += len(new)
-        return len(new)
-
-    def tell(self) -> int:
-        return self._written
+    def _check(self, ref: PartRef) -> tuple[int, bool] | StoreFinding:
+        place, users = self._store.locate(ref), self._users.get((ref.dataset, ref.key), [])
+        try:
+            found, compared = check_part(self._store, ref)
+            told = self._rows.get((ref.dataset, ref.key), found)
+            if told != found:
+                raise damaged_part(place, ValueError(f"it has {found} rows, and its run was told {told}"))
+        except StorageError as error:
+            return _wrong(error, _delete_and(place, users) if place.is_file() else "")
+        return found, compared
 
 
 def _check_lineage(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
@@ -208,7 +161,9 @@ def _check_lineage(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[
     except StorageError:
         return  # a used part is damaged, which was said; what it was made from is not known
     listed = {ref for manifest in manifests for ref in manifest.parts}
-    gone = sorted(f"{ref.dataset}/{ref.key}" for ref in used - listed if not store.exists(ref))
+    ancestors = sorted(used - listed, key=lambda ref: (ref.dataset, ref.key))
+    there = for_each(store.place, store.exists, ancestors)
+    gone = [f"{ref.dataset}/{ref.key}" for ref, found in zip(ancestors, there, strict=True) if not found]
     if gone:
         yield StoreFinding(
             ok=False,
@@ -221,7 +176,7 @@ def _check_lineage(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[
         yield StoreFinding(
             ok=True,
             what=f"{len(unused)} parts ({sum(unused) / 1e6:.1f} MB) that no run uses",
-            fix=f"rpo gc --data {store.root} shows them; --delete frees them",
+            fix=f"rpo gc --data {store.place} shows them; --delete frees them",
         )
 
 
@@ -229,23 +184,82 @@ def _check_copies(store: PartStore) -> Iterator[StoreFinding]:
     """Compacted files and copies of older parts: both are made anew where they are gone."""
     for name, copies in (("compacted", compacted_store(store)), ("migrated", migrated_store(store))):
         whole = 0
-        for path in sorted(copies.root.glob("*/*.parquet")):
-            if path.parent.name not in DATASETS or not PART_NAME.fullmatch(path.name):
-                continue
+        for ref in (
+            PartRef(dataset=dataset, key=entry.path.stem, rows=0)
+            for dataset in DATASETS
+            for entry in copies.list_parts(dataset)
+        ):
             try:
-                check_part(copies, PartRef(dataset=path.parent.name, key=path.stem, rows=0))
+                check_part(copies, ref)
                 whole += 1
             except StorageError as error:
-                yield StoreFinding(
-                    ok=False, what=error.what, safe="The parts are there.", fix=f"rm '{path}': it can be made anew."
-                )
+                fix = f"{delete_command(copies.locate(ref))}: it can be made anew."
+                yield StoreFinding(ok=False, what=error.what, safe="The parts are there.", fix=fix)
         if whole:
             yield StoreFinding(ok=True, what=f"{name}: {whole} whole files")
 
 
-def _check_results(root: Path) -> Iterator[StoreFinding]:
+def _check_flags(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
+    """Flags that cannot be read, and those of pairs that no run has; without manifests that is not known."""
+    flags: list[Flag] = []
+    places = list_flag_files(store.place)
+    for found in for_each(store.place, lambda place: _check_flag(store.place, place), places):
+        if isinstance(found, Flag):
+            flags.append(found)
+        elif found is not None:
+            yield found
+    if flags:
+        yield StoreFinding(ok=True, what=f"flags: {len(flags)} readable")
+        yield from _check_flagged(store, flags, manifests)
+
+
+def _check_flag(root: Root, place: Root) -> Flag | StoreFinding | None:
+    safe = "Pairs and other flags are not affected."
+    try:
+        flag = read_flag_file(place)
+    except StorageError as error:
+        return _wrong(error, f"{delete_command(place)}, and flag the pair again: `rpo browse`")
+    if flag is None or place == flag_file(root, flag.pair_id):
+        return flag
+    return StoreFinding(
+        ok=False,
+        what=f"The flag {place} is of pair {flag.pair_id!r}, whose flag has another name: `rpo browse` cannot take it "
+        "off.",
+        safe=safe,
+        fix=delete_command(place),
+    )
+
+
+def _check_flagged(store: PartStore, flags: Iterable[Flag], manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
+    lost = {flag.pair_id: flag for flag in flags}
+    manifests = list(manifests)
+    parts = dict.fromkeys(ref for manifest in manifests for ref in manifest.parts_of("pairs"))
+    for ref in parts:
+        if not lost:
+            return
+        try:
+            pairs = store.read_table(ref).column("pair_id").to_pylist()
+        except StorageError:
+            return  # that was said; which pairs it had is not known
+        lost = {pair_id: lost[pair_id] for pair_id in lost.keys() - set(pairs)}
+    if not lost or not manifests:
+        return
+    gone = sorted(lost.values(), key=lambda flag: (flag.run, flag.pair_id))
+    names = ", ".join(f"{flag.pair_id!r} (flagged in run {flag.run})" for flag in gone[:_NAMED])
+    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    again = "; then this command again, for the others" if len(gone) > _FLAGS_NAMED else ""
+    delete = delete_command(*(flag_file(store.place, flag.pair_id) for flag in gone[:_FLAGS_NAMED]))
+    yield StoreFinding(
+        ok=True,
+        what=f"{len(gone)} flags are of pairs that no run has now: {names}{more}",
+        safe="They change nothing, and count again when a run has these pairs again (one that is not finished may).",
+        fix=f"They can stay. Where they are not wanted: {delete}{again}",
+    )
+
+
+def _check_results(machine: Path) -> Iterator[StoreFinding]:
     """What Prefect remembers of task runs."""
-    for path in sorted(path for path in (root / RESULTS_FOLDER).glob("*") if path.is_file()):
+    for path in sorted(path for path in (machine / RESULTS_FOLDER).glob("*") if path.is_file()):
         try:
             json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -255,6 +269,30 @@ def _check_results(root: Path) -> Iterator[StoreFinding]:
                 safe="The part that it names is not affected.",
                 fix=f"rm '{path}'",
             )
+
+
+def _check_shared_calls(root: Root) -> Iterator[StoreFinding]:
+    """What machines have shared: one that cannot be read stops every machine that has not seen it yet."""
+    if isinstance(root, Path):
+        return
+    whole = calls = 0
+    names = (root / CALLS_FOLDER).list_names()
+    for found in for_each(root, lambda name: _count_shared(root / CALLS_FOLDER / name), names):
+        if isinstance(found, StoreFinding):
+            yield found
+        else:
+            whole, calls = whole + 1, calls + found
+    if whole:
+        yield StoreFinding(ok=True, what=f"shared calls: {calls} in {whole} objects")
+
+
+def _count_shared(place: ObjectPath) -> int | StoreFinding:
+    try:
+        return len(read_shared_calls(place)[0])
+    except FileNotFoundError:  # tidied away since it was listed
+        return 0
+    except StorageError as error:
+        return _wrong(error, f"{delete_command(place)}: its calls are asked for again where no part was made of them.")
 
 
 def _check_calls(path: Path) -> Iterator[StoreFinding]:
@@ -296,8 +334,8 @@ def _check_catalog(path: Path) -> Iterator[StoreFinding]:
         yield StoreFinding(ok=True, what="catalog")
 
 
-def _check_leftovers(root: Path) -> Iterator[StoreFinding]:
-    dead = find_dead_temporaries(root)
+def _check_leftovers(store: PartStore) -> Iterator[StoreFinding]:
+    dead = find_dead_temporaries(store.machine)
     if dead:
         yield StoreFinding(
             ok=True,
@@ -306,9 +344,10 @@ def _check_leftovers(root: Path) -> Iterator[StoreFinding]:
             fix="The next run removes them, and so does rpo gc --delete.",
         )
     for dataset in DATASETS:
-        for path in sorted((root / dataset).glob("*")):
-            if path.suffix == ".parquet" and path.name != SCHEMA_FILE and not PART_NAME.fullmatch(path.name):
-                yield StoreFinding(ok=True, what=f"{path} has no name of a part: nothing reads it")
+        for entry in list_files(store.place / dataset):
+            name = entry.path.name
+            if name.endswith(".parquet") and name != SCHEMA_FILE and not PART_NAME.fullmatch(name):
+                yield StoreFinding(ok=True, what=f"{entry.path} has no name of a part: nothing reads it")
 
 
 def _wrong(error: StorageError, fix: str = "") -> StoreFinding:
@@ -316,11 +355,10 @@ def _wrong(error: StorageError, fix: str = "") -> StoreFinding:
     return StoreFinding(ok=False, what=" ".join(error.what.split()), safe=error.safe, fix=fix or error.next_step)
 
 
-def _delete_and(path: Path, users: Iterable[Manifest]) -> str:
-    users = list(users)
+def _delete_and(place: Root, users: Sequence[Manifest]) -> str:
     if not users:
-        return f"rm '{path}': no run uses it."
-    return f"rm '{path}', then {_again(users)}"
+        return f"{delete_command(place)}: no run uses it."
+    return f"{delete_command(place)}, then {_again(users)}"
 
 
 def _again(users: Iterable[Manifest]) -> str:

@@ -92,6 +92,7 @@ def _compact_run(store: PartStore, manifest: Manifest, above: int) -> Iterator[C
         refs = manifest.parts_of(dataset)
         if len(refs) <= above:
             continue
+        sizes = {entry.path.stem: entry.size for entry in store.list_parts(dataset)}
         began, found = time.monotonic(), find_compacted(store, dataset, refs)
         seconds = 0.0
         compacted = PartRef(dataset=dataset, key=compact_key(refs), rows=sum(ref.rows for ref in refs))
@@ -103,7 +104,7 @@ def _compact_run(store: PartStore, manifest: Manifest, above: int) -> Iterator[C
             dataset=dataset,
             parts=len(refs),
             rows=compacted.rows,
-            parts_size=sum(map(store.size, refs)),
+            parts_size=sum(sizes.get(ref.key, 0) for ref in refs),
             size=compacted_store(store).size(compacted),
             seconds=seconds,
         )

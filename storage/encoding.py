@@ -16,6 +16,7 @@ from models.errors import StorageError
 from models.records import DATASETS, PartRef
 from storage.migrations import record_version
 from storage.objects import ObjectPath
+from storage.places import delete_command
 from storage.roots import Root
 
 # Version of the footer: raise it when rpo.inputs changes its meaning, not when a record gains a column
@@ -72,11 +73,10 @@ def missing_part(path: Root | str) -> StorageError:
 
 def damaged_part(path: Root, error: Exception) -> StorageError:
     """The error for a part that cannot be read (cut short, or overwritten from outside)."""
-    delete = "rm" if isinstance(path, Path) else "aws s3 rm"
     return StorageError(
         f"Part {path} is damaged: {error}.",
         safe="Other parts are not affected, and it is safe to delete this file.",
-        next_step=f"Delete it ({delete} '{path}') and run the same command again: that makes this part anew.",
+        next_step=f"Delete it ({delete_command(path)}) and run the same command again: that makes this part anew.",
     )
 
 

@@ -72,16 +72,17 @@ def atomic_file(path: Path, what: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def new_object(path: ObjectPath, scratch: Path, what: str) -> Iterator[BinaryIO]:
+def new_object(path: ObjectPath, scratch: Path, what: str, *, replace: bool) -> Iterator[BinaryIO]:
     """A file to write that becomes the object ``path`` when the body ends well, unless there is one by then.
 
-    What is there stays: of two machines that make one part, the slower one must not change what the work of the faster
+    A part that is there stays: of two machines that make it, the slower one must not change what the work of the faster
     one is built on. (A folder's part can be replaced: processes of one machine share a call cache, and write the same.)
 
     Args:
         path: The object to make.
         scratch: A folder of this machine: the size of a part is not known before it is written.
         what: The noun for the error message.
+        replace: Whether one that is there gives way: it is a copy, and was damaged or is of older columns.
 
     Raises:
         StorageError: The local disk is full, or the store does not take it.
@@ -91,7 +92,7 @@ def new_object(path: ObjectPath, scratch: Path, what: str) -> Iterator[BinaryIO]
         scratch.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
-        path.create_from(temporary)
+        path.put_from(temporary, create=not replace)
     except OSError as error:
         raise cannot_write(what, temporary, error) from error
     finally:
@@ -112,7 +113,7 @@ def cannot_write(what: str, path: Path, error: OSError) -> StorageError:
     )
 
 
-def is_temporary(path: Path) -> bool:
+def is_temporary(path: Path | ObjectPath) -> bool:
     """Whether a file has the name of a temporary, dead or alive."""
     return _TEMPORARY.match(path.name) is not None
 

@@ -6,7 +6,6 @@ They are no part of a run: a flag belongs to a pair id, which two runs share whe
 from __future__ import annotations
 
 import glob
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,14 +16,12 @@ from models.base import digest
 from models.errors import StorageError
 from models.records import Flag
 from storage.files import atomic_file
+from storage.places import for_each
 from storage.roots import Root, list_stems
 
 FLAGS_FOLDER: Final = "flags"
 
 _SCHEMA: Final = "_schema"
-
-_AT_ONCE: Final = 16
-"""Flags of a store that are read together: each is a request, and nearly all of its time is waiting."""
 
 
 def write_flag(root: Root, flag: Flag) -> None:
@@ -33,7 +30,7 @@ def write_flag(root: Root, flag: Flag) -> None:
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    path, content = _place(root, flag.pair_id), flag.model_dump_json().encode("utf-8") + b"\n"
+    path, content = flag_file(root, flag.pair_id), flag.model_dump_json().encode("utf-8") + b"\n"
     if not isinstance(path, Path):
         path.write_bytes(content)
         return
@@ -43,7 +40,7 @@ def write_flag(root: Root, flag: Flag) -> None:
 
 def remove_flag(root: Root, pair_id: str) -> None:
     """Take the flag off a pair; one without stays without."""
-    path = _place(root, pair_id)
+    path = flag_file(root, pair_id)
     if isinstance(path, Path):
         path.unlink(missing_ok=True)
     else:
@@ -56,7 +53,7 @@ def read_flag(root: Root, pair_id: str) -> Flag | None:
     Raises:
         StorageError: The file is damaged.
     """
-    return _read(_place(root, pair_id))
+    return read_flag_file(flag_file(root, pair_id))
 
 
 def read_flags(root: Root) -> dict[str, Flag]:
@@ -65,14 +62,14 @@ def read_flags(root: Root) -> dict[str, Flag]:
     Raises:
         StorageError: A file is damaged; the message names it.
     """
-    stems = list_stems(root / FLAGS_FOLDER, ".json")
-    places = [root / FLAGS_FOLDER / f"{stem}.json" for stem in stems if stem != _SCHEMA]
-    if isinstance(root, Path):
-        found = [_read(place) for place in places]
-    else:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="flags") as pool:
-            found = list(pool.map(_read, places))
+    found = for_each(root, read_flag_file, list_flag_files(root))
     return {flag.pair_id: flag for flag in found if flag is not None}
+
+
+def list_flag_files(root: Root) -> list[Root]:
+    """The files of all flags."""
+    stems = list_stems(root / FLAGS_FOLDER, ".json")
+    return [root / FLAGS_FOLDER / f"{stem}.json" for stem in stems if stem != _SCHEMA]
 
 
 def flags_glob(root: Root) -> str:
@@ -92,12 +89,18 @@ def flag_now(pair_id: str, run: str, note: str = "") -> Flag:
     return Flag(pair_id=pair_id, run=run, note=note, flagged_at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _place(root: Root, pair_id: str) -> Root:
+def flag_file(root: Root, pair_id: str) -> Root:
+    """Where the flag of a pair rests, whether there is one or not."""
     # a pair's id is not a file's name: imported ones may hold anything
     return root / FLAGS_FOLDER / f"{digest(pair_id)}.json"
 
 
-def _read(place: Root) -> Flag | None:
+def read_flag_file(place: Root) -> Flag | None:
+    """The flag in a file; None: it is not there.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
     try:
         return Flag.model_validate_json(place.read_bytes())
     except FileNotFoundError:

@@ -7,11 +7,10 @@ and said.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -20,48 +19,48 @@ from pydantic import Field
 from models.base import Strict
 from models.errors import StorageError
 from models.records import DATASETS, PartRef
-from storage.call_cache import CALL_CACHE_FILE
-from storage.catalog import CATALOG_FILE
-from storage.compaction import COMPACTED_FOLDER, compact_key
-from storage.files import cannot_write, find_dead_temporaries, is_temporary
-from storage.manifests import Manifest, list_runs
-from storage.migrated import MIGRATED_FOLDER
-from storage.parts import SCHEMA_FILE, PartStore
-from storage.usage import USAGE_LOCK, alone, is_in_use
+from storage.compaction import COMPACTED_FOLDER, compact_key, compacted_store
+from storage.files import cannot_write, find_dead_temporaries
+from storage.leases import PROBE_PREFIX
+from storage.manifests import RUNS_FOLDER
+from storage.migrated import MIGRATED_FOLDER, migrated_store
+from storage.parts import PART_NAME, PartStore
+from storage.places import Entry, for_each, list_files, look_up, read_clock, require_data
+from storage.roots import Root
+from storage.strangers import RESULTS_FOLDER, find_strangers
+from storage.usage import alone, is_in_use
+from storage.used import find_lineage, find_used, read_all_manifests
 
 GRACE_HOURS: Final = 24.0
-"""Something younger may belong to a run of another machine, whose locks are not seen here."""
+"""Something younger may belong to a run of another machine, whose locks are not seen here.
 
-RESULTS_FOLDER: Final = "prefect"
-"""Where Prefect keeps the results of task runs: see ``tasks.batch``."""
+By the clock that dates what rests there, in a store its own."""
 
 # the accounts go last: a part whose calls are not accounted for must not exist
 _ACCOUNTS: Final = ("llm_calls", "exclusions", "failures")
 _SCRATCH_S: Final = 3600.0
-PART_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})\.parquet")
 # Prefect names the results of failed task runs by an id of its own
 _RESULT = re.compile(r"((?P<dataset>[a-z_]+)-)?(?P<key>[0-9a-f]{32})")
-_OURS: Final = {
-    *DATASETS, "runs", "tmp", "exports", "imports", "reports", "training", "logs", "browse", "flags", RESULTS_FOLDER,
-    MIGRATED_FOLDER, COMPACTED_FOLDER,
-    CATALOG_FILE, f"{CATALOG_FILE}.wal", CALL_CACHE_FILE, f"{CALL_CACHE_FILE}-wal", f"{CALL_CACHE_FILE}-shm",
-}  # fmt: skip
 
 Why = Literal["young", "unfinished"]
 
 
 class Item(NamedTuple):
-    """A file, or a folder of scratch."""
+    """A file, a folder of scratch, or an upload that was not finished."""
 
     what: str
-    path: Path
+    path: Root
     size: int
+    modified: float
+    upload_id: str = ""
 
 
 class Total(Strict):
     """Files of one kind."""
 
-    what: str = Field(description="A dataset, prefect results, migrated, compacted, temporaries or scratch.")
+    what: str = Field(
+        description="A dataset, prefect results, migrated, compacted, temporaries, scratch or unfinished uploads."
+    )
     files: int = Field(ge=0, description="How many.")
     size: int = Field(ge=0, description="Bytes.")
 
@@ -77,10 +76,10 @@ class GarbageReport(Strict):
     unfinished: Total = Field(description="Kept: a run that is not finished may find it again.")
     unfinished_runs: list[str] = Field(description="Those runs.")
     in_use: bool = Field(description="Whether a run is under way.")
-    left_alone: list[str] = Field(description="What is not ours, or reached by a link.")
+    left_alone: list[str] = Field(description="What is not ours, reached by a link, or could not be looked at.")
 
 
-def look_for_garbage(root: Path, *, grace_hours: float = GRACE_HOURS, unfinished: bool = False) -> GarbageReport:
+def look_for_garbage(root: Root, *, grace_hours: float = GRACE_HOURS, unfinished: bool = False) -> GarbageReport:
     """Say what would be freed. Nothing is changed, and a read-only folder will do.
 
     Args:
@@ -94,109 +93,75 @@ def look_for_garbage(root: Path, *, grace_hours: float = GRACE_HOURS, unfinished
     return _Search(root, grace_hours, unfinished).report(deleted=False, in_use=is_in_use(root))
 
 
-def free_garbage(root: Path, *, grace_hours: float = GRACE_HOURS, unfinished: bool = False) -> GarbageReport:
+def free_garbage(root: Root, *, grace_hours: float = GRACE_HOURS, unfinished: bool = False) -> GarbageReport:
     """Free what ``look_for_garbage`` says; no run can begin meanwhile.
 
     Raises:
         StorageError: As there; or a run is under way, or a file cannot be deleted.
     """
-    _require_folder(root)
-    with alone(root):
-        search = _Search(root, grace_hours, unfinished)
-        for number, item in enumerate(search.garbage):
+    require_data(root)
+    done = 0
+    with alone(root) as require_alone:
+
+        def free(item: Item) -> None:
+            require_alone()
             try:
-                _delete(item.path)
+                _delete(item)
             except OSError as error:
-                raise _cannot_delete(item.path, number, error) from error
+                raise _cannot_delete(item.path, done, error) from error
+
+        search = _Search(root, grace_hours, unfinished)
+        # kind after kind, whenever this is killed: the order says why
+        for _, items in groupby(search.garbage, key=lambda item: item.what):
+            for _ in for_each(root, free, items):
+                done += 1
         return search.report(deleted=True, in_use=False)
 
 
-def find_used(store: PartStore, manifests: Iterable[Manifest]) -> set[PartRef]:
-    """The parts that manifests list, and all that those were made from.
-
-    Raises:
-        StorageError: A used part is damaged: what it was made from is not known.
-    """
-    found = {ref for manifest in manifests for ref in manifest.parts}
-    pending = list(found)
-    while pending:
-        ref = pending.pop()
-        if not store.exists(ref):
-            continue  # made anew by the next run
-        new = set(store.inputs(ref)) - found
-        found |= new
-        pending += new
-    return found
-
-
 def find_unused(store: PartStore, used: Iterable[PartRef]) -> Iterator[Item]:
-    """The parts of every dataset whose key no used part has, the accounts last."""
-    keys = {ref.key for ref in used}
-    for dataset in (*(name for name in DATASETS if name not in _ACCOUNTS), *_ACCOUNTS):
-        for path in _files(store.root / dataset):
-            match = PART_NAME.fullmatch(path.name)
-            if match and match["key"] not in keys:
-                yield _item(dataset, path)
+    """The parts of every dataset whose key no used part has, in the order in which they can be deleted.
 
-
-def read_all_manifests(root: Path) -> list[Manifest]:
-    """All manifests, where all can be read: a file that may be one and cannot be read is refused.
-
-    Raises:
-        StorageError: A manifest is damaged, was moved aside, or there is none.
+    What was made last goes first: of a part whose inputs are gone, and made anew with other answers, the next run would
+    not know that it is of the old ones. The accounts go last: a part whose calls are not accounted for must not exist.
     """
-    folder = Path(root) / "runs"
-    strangers = [
-        path for path in sorted(folder.glob("*"))
-        if ".json" in path.name and path.suffix != ".json" and not is_temporary(path)
-    ]  # fmt: skip
-    if strangers:
-        raise StorageError(
-            f"{strangers[0]} may be the manifest of a run: which parts it uses is not known.",
-            safe="Nothing was deleted.",
-            next_step="Run it again with the same settings, which makes its manifest anew, or delete the file; then "
-            "type the same command again.",
-        )
-    try:
-        manifests = list_runs(root)
-    except StorageError as error:
-        raise StorageError(
-            f"{error.what} Which parts that run uses is not known.",
-            safe="Nothing was deleted.",
-            next_step=error.next_step,
-        ) from error
-    if not manifests:
-        raise StorageError(
-            f"There is no manifest of a run in {folder}: which parts are used is not known.",
-            safe="Nothing was deleted.",
-            next_step="Check --data. Where no run is to be kept, delete the folder itself.",
-        )
-    return manifests
+    keys = {ref.key for ref in used}
+    for dataset in (*(name for name in reversed(DATASETS) if name not in _ACCOUNTS), *_ACCOUNTS):
+        for entry in store.list_parts(dataset):
+            if entry.path.stem not in keys:
+                yield _item(dataset, entry)
 
 
 class _Search:
     """One look at a data folder."""
 
-    def __init__(self, root: Path, grace_hours: float, unfinished: bool) -> None:
-        _require_folder(root)
+    def __init__(self, root: Root, grace_hours: float, unfinished: bool) -> None:
+        require_data(root)
         self._store = PartStore(root)
-        before = time.time() - grace_hours * 3600
+        now = read_clock(root)
+        before = now - grace_hours * 3600
         manifests = read_all_manifests(root)
         self._manifests, self._used = manifests, find_used(self._store, manifests)
         self._unfinished_runs = [manifest.run for manifest in manifests if manifest.status != "complete"]
-        keep_unfinished = bool(self._unfinished_runs) and not unfinished
+        self._left_alone: list[str] = []
         self.garbage: list[Item] = []
         self._kept: dict[Why, list[Item]] = {"young": [], "unfinished": []}
-        for item in find_unused(self._store, self._used):
-            self._sort(item, before, unfinished=keep_unfinished)
+        unused = list(find_unused(self._store, self._used))
+        young = self._find_young(unused, before)
+        for item in unused:
+            if item.path.stem in young:
+                self._kept["young"].append(item)
+            elif self._unfinished_runs and not unfinished:
+                self._kept["unfinished"].append(item)
+            else:
+                self.garbage.append(item)
         going = {(item.what, item.path.stem) for item in self.garbage}
         for item in (*self._results(going), *self._migrated(), *self._compacted()):
             self._sort(item, before)
-        for item in self._scratch():
+        for item in (*self._scratch(), *self._uploads()):
             # an export takes no lock: without any grace the folder that one works in would be taken from it
-            self._sort(item, min(before, time.time() - _SCRATCH_S))
+            self._sort(item, min(before, now - _SCRATCH_S))
         # they have a grace period of their own
-        self.garbage += [_item("temporaries", path) for path in self._temporaries()]
+        self.garbage += self._temporaries(now)
 
     def report(self, *, deleted: bool, in_use: bool) -> GarbageReport:
         kinds = dict.fromkeys(item.what for item in self.garbage)
@@ -210,31 +175,36 @@ class _Search:
             unfinished=_total("unfinished", self._kept["unfinished"]),
             unfinished_runs=self._unfinished_runs,
             in_use=in_use,
-            left_alone=list(_find_strangers(self._store.root)),
+            left_alone=[*find_strangers(self._store.place), *self._left_alone],
         )
 
-    def _sort(self, item: Item, before: float, *, unfinished: bool = False) -> None:
-        if _newest(item.path) > before:
-            self._kept["young"].append(item)
-        elif unfinished:
-            self._kept["unfinished"].append(item)
-        else:
-            self.garbage.append(item)
+    def _sort(self, item: Item, before: float) -> None:
+        (self._kept["young"] if item.modified > before else self.garbage).append(item)
+
+    def _find_young(self, unused: Iterable[Item], before: float) -> set[str]:
+        """The keys of young parts, and of what they were made from: made anew, that might be something else."""
+        young = [PartRef(dataset=item.what, key=item.path.stem, rows=0) for item in unused if item.modified > before]
+        return {ref.key for ref in find_lineage(self._store, young)}
 
     def _results(self, going: set[tuple[str, str]]) -> Iterator[Item]:
         """Prefect's results of parts that are gone, or are going; and those of task runs that failed."""
-        for path in _files(self._store.root / RESULTS_FOLDER):
-            match = _RESULT.fullmatch(path.name)
-            if match is None or (match["dataset"] and match["dataset"] not in DATASETS):
-                continue
-            name = (match["dataset"], match["key"])
-            if name[0] is None or name in going or not self._store.exists(*name):
-                yield _item("prefect results", path)
+        entries = list_files(self._store.machine / RESULTS_FOLDER)
+        for entry, needless in zip(
+            entries, for_each(self._store.place, lambda entry: self._is_needless(entry, going), entries), strict=True
+        ):
+            if needless:
+                yield _item("prefect results", entry)
+
+    def _is_needless(self, result: Entry, going: set[tuple[str, str]]) -> bool:
+        match = _RESULT.fullmatch(result.path.name)
+        if match is None or (match["dataset"] and match["dataset"] not in DATASETS):
+            return False
+        name = (match["dataset"], match["key"])
+        return name[0] is None or name in going or not self._store.exists(*name)
 
     def _migrated(self) -> Iterator[Item]:
         """Copies in today's columns of parts that no run uses."""
-        used = {(ref.dataset, ref.key) for ref in self._used}
-        yield from self._beside(MIGRATED_FOLDER, used)
+        yield from self._beside(migrated_store(self._store), {(ref.dataset, ref.key) for ref in self._used})
 
     def _compacted(self) -> Iterator[Item]:
         """Compacted files of lists of parts that no manifest has."""
@@ -243,66 +213,53 @@ class _Search:
             for manifest in self._manifests
             for dataset in {ref.dataset for ref in manifest.parts}
         }
-        yield from self._beside(COMPACTED_FOLDER, wanted)
+        yield from self._beside(compacted_store(self._store), wanted)
 
-    def _beside(self, folder: str, wanted: set[tuple[str, str]]) -> Iterator[Item]:
-        """Files of a folder of datasets that nobody wants."""
+    def _beside(self, copies: PartStore, wanted: set[tuple[str, str]]) -> Iterator[Item]:
+        """Copies that nobody wants."""
         for dataset in DATASETS:
-            for path in _files(self._store.root / folder / dataset):
-                match = PART_NAME.fullmatch(path.name)
-                if match and (dataset, match["key"]) not in wanted:
-                    yield _item(folder, path)
+            for entry in copies.list_parts(dataset):
+                if (dataset, entry.path.stem) not in wanted:
+                    yield _item(copies.place.name, entry)
 
     def _scratch(self) -> Iterator[Item]:
         """Folders in which killed processes sorted pairs or imported rows, or wrote exports."""
-        root = self._store.root
+        root = self._store.machine
         for path in (*root.glob("tmp/pairs-*"), *root.glob("tmp/import-*"), *root.glob("exports/.*.tmp")):
             if path.is_dir() and not path.is_symlink() and not path.parent.is_symlink():
-                yield Item("scratch", path, sum(file.lstat().st_size for file in path.rglob("*")))
+                inside = [found for file in (path, *path.rglob("*")) if (found := look_up(file))]
+                size = sum(entry.size for entry in inside[1:])
+                yield Item("scratch", path, size, max(entry.modified for entry in inside))
 
-    def _temporaries(self) -> list[Path]:
-        folders = [self._store.root, *(self._store.root / name for name in (MIGRATED_FOLDER, COMPACTED_FOLDER))]
-        found = [path for folder in folders for path in find_dead_temporaries(folder)]
-        return [path for path in dict.fromkeys(found) if not path.parent.is_symlink()]
+    def _uploads(self) -> Iterator[Item]:
+        """What killed writers of large parts left in a store."""
+        root = self._store.place
+        if isinstance(root, Path):
+            return
+        try:
+            uploads = root.list_uploads()
+        except StorageError as error:  # a right of its own, and not every store knows it
+            self._left_alone.append(f"unfinished uploads: {error.what}")
+            return
+        ours = {root / dataset for dataset in DATASETS}
+        ours |= {root / folder / dataset for folder in (COMPACTED_FOLDER, MIGRATED_FOLDER) for dataset in DATASETS}
+        for upload in uploads:
+            if upload.path.parent in ours and PART_NAME.fullmatch(upload.path.name):
+                yield Item("unfinished uploads", upload.path, upload.size, upload.modified, upload.upload_id)
 
-
-def _require_folder(root: Path) -> None:
-    if not Path(root).is_dir():
-        raise StorageError(
-            f"There is no data folder {root}.",
-            safe="Nothing was deleted.",
-            next_step="Check --data, which names it.",
-        )
-
-
-def _find_strangers(root: Path) -> Iterator[str]:
-    """What is not ours, and what a link leads to: other data folders may use it."""
-    for path in sorted(root.iterdir()):
-        if path.name not in _OURS and not is_temporary(path):
-            yield f"{path}: not ours"
-        elif path.is_symlink():
-            yield f"{path}: a link; what it leads to may be used elsewhere"
-        elif path.is_dir() and path.name in DATASETS:
-            for file in sorted(path.iterdir()):
-                if file.is_symlink():
-                    yield f"{file}: a link; what it leads to may be used elsewhere"
-                elif file.name != SCHEMA_FILE and not PART_NAME.fullmatch(file.name) and not is_temporary(file):
-                    yield f"{file}: not ours"
-        elif path.name == "runs":
-            for file in sorted(path.iterdir()):
-                known = file.suffix in (".json", ".lock") or file.name == USAGE_LOCK or is_temporary(file)
-                if not known:
-                    yield f"{file}: not ours"
+    def _temporaries(self, now: float) -> Iterator[Item]:
+        machine, place = self._store.machine, self._store.place
+        folders = [machine, machine / MIGRATED_FOLDER, machine / COMPACTED_FOLDER]
+        for path in dict.fromkeys(path for folder in folders for path in find_dead_temporaries(folder)):
+            if not path.parent.is_symlink() and (entry := look_up(path)):
+                yield _item("temporaries", entry)
+        for entry in list_files(place / RUNS_FOLDER):
+            if entry.path.name.startswith(PROBE_PREFIX) and entry.modified < now - _SCRATCH_S:
+                yield _item("temporaries", entry)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder that are really there; a link leads to what others may use."""
-    if folder.is_dir() and not folder.is_symlink():
-        yield from (path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink())
-
-
-def _item(what: str, path: Path) -> Item:
-    return Item(what, path, path.lstat().st_size)
+def _item(what: str, entry: Entry) -> Item:
+    return Item(what, entry.path, entry.size, entry.modified)
 
 
 def _total(what: str, items: Iterable[Item]) -> Total:
@@ -310,20 +267,22 @@ def _total(what: str, items: Iterable[Item]) -> Total:
     return Total(what=what, files=len(sizes), size=sum(sizes))
 
 
-def _newest(path: Path) -> float:
-    inside = path.rglob("*") if path.is_dir() else ()
-    return max(float(file.lstat().st_mtime) for file in (path, *inside))
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
+def _delete(item: Item) -> None:
+    path = item.path
+    if not isinstance(path, Path):
+        if item.upload_id:
+            path.abort_upload(item.upload_id)
+        else:
+            path.unlink()
+    elif path.is_dir():
         shutil.rmtree(path)
     else:
-        os.unlink(path)
+        path.unlink(missing_ok=True)
 
 
-def _cannot_delete(path: Path, done: int, error: OSError) -> StorageError:
-    told = cannot_write("What no run uses", path, error)
+def _cannot_delete(path: Root, done: int, error: OSError) -> StorageError:
+    # only of a folder: what a store refuses is explained where it is asked
+    told = cannot_write("What no run uses", Path(str(path)), error)
     return StorageError(
         f"{path} could not be deleted: {error.strerror or error}.",
         safe=f"{done} others were freed before it; everything that a run uses is there.",

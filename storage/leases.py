@@ -3,7 +3,8 @@
 No clocks are compared, as those of two machines differ. Who wants a held lease watches its tag: where it has not
 changed for ``LEASE_S`` by the watcher's own clock, the holder is dead (or cut off, which the store cannot tell apart),
 and the watcher puts its own name there on the condition that the tag is still that one; so only one of many takes over.
-A holder that could not renew for as long, by *its* clock, takes itself for dead, and writes no manifest any more.
+A holder that could not renew for as long, by *its* clock, takes itself for dead, and writes no manifest any more. These
+clocks go on while a machine sleeps.
 
 A lock file is refused at once, where a lease is waited for: on several machines nobody sits there to type again.
 """
@@ -15,11 +16,13 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from models.errors import StorageError
 from storage.manifests import RUNS_FOLDER
@@ -28,6 +31,8 @@ from storage.roots import Root
 
 LEASE_S = 20.0
 """A holder that has not renewed for so long is dead."""
+PROBE_PREFIX = ".probe."
+"""Of the name of an object by which a store is tried; a killed process may leave one."""
 _RENEW_S = LEASE_S / 5
 _LOOK_S = 2.0
 
@@ -49,7 +54,7 @@ class Lease:
         self._count = 0
         self._ended = threading.Event()
         self._lost = False
-        self._renewed = time.monotonic()
+        self._renewed = _now()
         self._tag = self._take()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -60,7 +65,7 @@ class Lease:
         Raises:
             StorageError: Another machine has it, or may have it: it could not be renewed for too long.
         """
-        if self._lost or time.monotonic() - self._renewed > LEASE_S:
+        if self._lost or _now() - self._renewed > LEASE_S:
             raise StorageError(
                 f"{self._what} may have been taken over by another machine: this one could not renew {self._path} for "
                 f"{LEASE_S:.0f} seconds.",
@@ -80,20 +85,12 @@ class Lease:
 
     def _take(self) -> str:
         """Wait until it is free or its holder dead, and take it; returns its tag."""
-        seen, since, told = "", time.monotonic(), False
+        watch, told = _Watch(self._path), False
         while True:
-            self._renewed = time.monotonic()
-            try:
-                content, tag = self._path.read_tagged()
-                holder = _read_holder(content)
-            except FileNotFoundError:
-                content, tag, holder = b"", "", {}
-            if tag != seen:
-                seen, since = tag, time.monotonic()
-            is_dead = time.monotonic() - since > LEASE_S
-            if not holder or is_dead:
+            self._renewed = _now()
+            if watch.look() in ("free", "dead"):
                 try:
-                    tag = self._put(tag or None)
+                    tag = self._put(watch.tag or None)
                     _require_create(self._path)
                     return tag
                 except ConditionError:
@@ -103,7 +100,7 @@ class Lease:
                     continue
             if not told:
                 told = True
-                self._tell(f"{self._what} is being worked on by {_name(holder)}; waiting for it.")
+                self._tell(f"{self._what} is being worked on by {watch.holder}; waiting for it.")
             time.sleep(_LOOK_S)
 
     def _put(self, tag: str | None, *, free: bool = False) -> str:
@@ -120,7 +117,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(_RENEW_S):
-            began = time.monotonic()
+            began = _now()
             try:
                 self._tag = self._put(self._tag)
                 self._renewed = began
@@ -134,6 +131,86 @@ class Lease:
                 log.warning("%s was not renewed: %s", self._path, error)
 
 
+class _Watch:
+    """Looks at a lease again and again: a dead holder is told from a living one by the tag, which stays the same.
+
+    Attributes:
+        tag: Its tag when it was last looked at; empty: it was not there.
+        holder: Who held it then.
+    """
+
+    def __init__(self, path: ObjectPath) -> None:
+        self._path = path
+        self.tag, self.holder = "", "nobody"
+        self._first: str | None = None
+        self._since = _now()
+
+    def look(self) -> Literal["free", "held", "alive", "dead"]:
+        """What it is now; "held": it has not been watched for long enough to know more."""
+        try:
+            content, tag = self._path.read_tagged()
+            holder = _read_holder(content)
+        except FileNotFoundError:
+            tag, holder = "", {}
+        if tag != self.tag:
+            self.tag, self._since = tag, _now()
+        if not holder:
+            self._first = None
+            return "free"
+        self.holder = f"process {holder.get('pid')} on {holder.get('host')}"
+        self._first = self._first or tag
+        if _now() - self._since > LEASE_S:
+            return "dead"
+        return "held" if tag == self._first else "alive"
+
+
+def wait_for(path: ObjectPath, what: str, tell: Callable[[str], None]) -> None:
+    """Wait until nobody holds a lease, without taking it; one of a dead holder is released.
+
+    Args:
+        path: The object.
+        what: Who is held, for the message.
+        tell: Told once whom this process waits for.
+    """
+    watch, told = _Watch(path), False
+    while (state := watch.look()) != "free":
+        if state == "dead":
+            _release(path, watch.tag)
+            continue
+        if not told:
+            told = True
+            tell(f"{what} by {watch.holder}; waiting for it.")
+        time.sleep(_LOOK_S)
+
+
+def is_held(path: ObjectPath, *, release: bool = False) -> bool:
+    """Whether a living process holds a lease: it is watched until that is known, for a dead one ``LEASE_S``.
+
+    Args:
+        path: The object.
+        release: Whether to release that of a dead one. Should it come back (its machine slept), it finds that out.
+    """
+    watch = _Watch(path)
+    while True:
+        match watch.look():
+            case "free":
+                return False
+            case "alive":
+                return True
+            case "dead":
+                if not release:
+                    return False
+                _release(path, watch.tag)
+                continue
+        time.sleep(_LOOK_S)
+
+
+def _release(path: ObjectPath, tag: str) -> None:
+    """Release the lease of a dead holder, unless that has renewed it after all."""
+    with suppress(ConditionError):
+        path.write_bytes(b"{}", replaces=tag)
+
+
 def require_conditions(root: Root) -> None:
     """Check that a store can be written, and that it honours conditional writes.
 
@@ -142,7 +219,7 @@ def require_conditions(root: Root) -> None:
     """
     if isinstance(root, Path):
         return
-    probe = root / RUNS_FOLDER / f".probe.{secrets.token_hex(8)}"
+    probe = root / RUNS_FOLDER / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
     probe.write_bytes(b"{}")
     try:
         _require_create(probe)
@@ -172,8 +249,9 @@ def _read_holder(content: bytes) -> dict[str, object]:
     return holder if isinstance(holder, dict) else {"host": "?", "pid": "?"}
 
 
-def _name(holder: dict[str, object]) -> str:
-    return f"process {holder.get('pid')} on {holder.get('host')}"
+def _now() -> float:
+    """Seconds of a clock of this machine that nobody sets, and that goes on while it sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 @contextmanager

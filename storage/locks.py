@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models.errors import StorageError
 from storage.leases import leased
-from storage.manifests import RUNS_FOLDER
+from storage.manifests import LOCK_SUFFIX, RUNS_FOLDER
 from storage.roots import Root
 
 
@@ -53,7 +53,7 @@ def locked_run(root: Root, run: str, tell: Callable[[str], None]) -> Iterator[Ca
     Raises:
         StorageError: Another process holds the lock file. (A lease is waited for.)
     """
-    path, what = root / RUNS_FOLDER / f"{run}.lock", f"The run {run!r}"
+    path, what = root / RUNS_FOLDER / f"{run}{LOCK_SUFFIX}", f"The run {run!r}"
     if isinstance(path, Path):
         with locked(path, what, otherwise="`--run NAME`"):
             yield lambda: None

@@ -94,6 +94,8 @@ class Manifest(Strict):
 
 
 RUNS_FOLDER = "runs"
+LOCK_SUFFIX = ".lock"
+"""Beside the manifest of a run: who works on it."""
 
 
 @overload

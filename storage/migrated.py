@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from models.errors import StorageError
 from models.records import PartRef
 from storage.parts import PartStore
+from storage.places import for_each
 from storage.roots import Root
 
 MIGRATED_FOLDER = "migrated"
 """Folder under DATA of the copies; it can be deleted at any time."""
-
-
-_AT_ONCE = 16
-"""Parts of a store that are looked at together: each is a request, and nearly all of its time is waiting."""
 
 
 def current_path(store: PartStore, ref: PartRef) -> Root:
@@ -49,10 +45,7 @@ def find_current(store: PartStore, refs: Iterable[PartRef]) -> list[Root | Stora
         except StorageError as error:
             return error
 
-    if isinstance(store.place, Path):
-        return [find(ref) for ref in refs]
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parts") as pool:
-        return list(pool.map(find, refs))
+    return list(for_each(store.place, find, refs))
 
 
 def current_files(store: PartStore, refs: Iterable[PartRef]) -> list[str]:

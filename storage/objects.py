@@ -11,6 +11,7 @@ write: ``create`` fails where there is an object, ``replaces`` where it is no lo
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import functools
 import os
 import re
@@ -18,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from models.errors import FactoryError, SettingsError, StorageError
@@ -34,6 +35,27 @@ _BLOCK_BYTES = 1 << 20
 
 class ConditionError(Exception):
     """A conditional write came too late: another writer's object is there."""
+
+
+class Listed(NamedTuple):
+    """An object, or a prefix of more, as a listing says it."""
+
+    name: str
+    kind: Literal["file", "folder"]
+    size: int
+    modified: float
+    """Seconds since 1970 by the store's clock; of a prefix 0."""
+    tag: str
+
+
+class Upload(NamedTuple):
+    """A large object that was not put to its end: it is not seen, and its pieces are billed."""
+
+    path: ObjectPath
+    upload_id: str
+    size: int
+    modified: float
+    """When the last piece came."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +161,17 @@ class ObjectPath:
             stored = filesystem().call_s3("put_object", Bucket=self.bucket, Key=self.key, Body=content, **condition)
             return str(stored["ETag"])
 
-    def create_from(self, file: Path) -> bool:
-        """Put a local file, in several requests where it is large; False: there is an object already, and it stays."""
+    def put_from(self, file: Path, *, create: bool) -> bool:
+        """Put a local file, in several requests where it is large.
+
+        Args:
+            file: The file.
+            create: Only where there is no object; what is there stays, and the answer is False.
+        """
         with _errors(self, "be written"):
             try:
                 with _conditional():
-                    filesystem().put_file(str(file), self._place, mode="create")
+                    filesystem().put_file(str(file), self._place, mode="create" if create else "overwrite")
             except ConditionError:
                 return False
             return True
@@ -160,12 +187,58 @@ class ObjectPath:
 
     def list_tags(self) -> dict[str, str]:
         """The objects directly under this prefix: a tag, which changes with the content, by name."""
+        return {item.name: item.tag for item in self.list_entries() if item.kind == "file"}
+
+    def list_entries(self) -> list[Listed]:
+        """The objects and prefixes directly under this prefix, sorted by name."""
         with _errors(self, "be listed"):
             try:
                 found = filesystem().ls(self._place, detail=True, refresh=True)
             except FileNotFoundError:
-                return {}
-            return {PurePosixPath(item["name"]).name: str(item["ETag"]) for item in found if item["type"] == "file"}
+                return []
+            # consoles put an object "name/" for a folder that somebody makes
+            return [_listed(item) for item in found if not item["name"].endswith("/")]
+
+    def list_uploads(self) -> list[Upload]:
+        """Uploads under this prefix that were not finished, at most a thousand, also those under way."""
+        with _errors(self, "be asked for unfinished uploads"):
+            prefix = f"{self.key}/" if self.key else ""
+            found = filesystem().call_s3("list_multipart_uploads", Bucket=self.bucket, Prefix=prefix)
+            uploads = [(ObjectPath(self.bucket, item["Key"]), item) for item in found.get("Uploads", [])]
+            return [upload for path, item in uploads if (upload := path._read_upload(item))]
+
+    def abort_upload(self, upload_id: str) -> None:
+        """Give up an upload, if it is still there."""
+        with _errors(self, "be given up"), contextlib.suppress(FileNotFoundError):
+            filesystem().call_s3("abort_multipart_upload", Bucket=self.bucket, Key=self.key, UploadId=upload_id)
+
+    def _read_upload(self, item: dict[str, Any]) -> Upload | None:
+        """What has come of an upload; None: it has just ended."""
+        upload_id = str(item["UploadId"])
+        try:
+            found = filesystem().call_s3("list_parts", Bucket=self.bucket, Key=self.key, UploadId=upload_id)
+        except FileNotFoundError:
+            return None
+        pieces = found.get("Parts", [])
+        times = [item["Initiated"], *(piece["LastModified"] for piece in pieces)]
+        return Upload(self, upload_id, sum(piece["Size"] for piece in pieces), max(times).timestamp())
+
+    def read_clock(self) -> float:
+        """The store's time, in seconds since 1970: what it dates objects by.
+
+        Raises:
+            StorageError: It does not say.
+        """
+        with _errors(self, "be used"):
+            reply = filesystem().call_s3("head_bucket", Bucket=self.bucket)
+        said = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if said is None:
+            raise StorageError(
+                f"The store of {self} does not say what time it is: how old its objects are is not known.",
+                safe="Nothing was deleted.",
+                next_step="Let what stands between here and the store pass on the header Date.",
+            )
+        return email.utils.parsedate_to_datetime(said).timestamp()
 
     def require_bucket(self) -> None:
         """One request that tells whether the store can be used at all.
@@ -230,6 +303,13 @@ def _filesystem(_pid: int) -> S3FileSystem:
         ) from error
     # most parts are read whole by the first request for their end, and large ones a block at a time
     return PartFileSystem(skip_instance_cache=True, default_cache_type="blockcache", default_block_size=_BLOCK_BYTES)
+
+
+def _listed(item: dict[str, Any]) -> Listed:
+    name = PurePosixPath(item["name"]).name
+    if item["type"] != "file":
+        return Listed(name, "folder", 0, 0.0, "")
+    return Listed(name, "file", int(item["Size"]), item["LastModified"].timestamp(), str(item["ETag"]))
 
 
 async def _read_tagged(fs: S3FileSystem, path: ObjectPath) -> tuple[bytes, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,11 +31,14 @@ from storage.encoding import (
 from storage.files import atomic_file, new_object, sweep_temporaries
 from storage.migrations import is_todays, migrate
 from storage.objects import ObjectPath
+from storage.places import Entry, list_files
 from storage.roots import Root, machine_dir
 
 Record = TypeVar("Record", bound=BaseModel)
 
 SCHEMA_FILE = "_schema.parquet"
+
+PART_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})\.parquet")
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -45,18 +49,21 @@ class PartStore:
     Args:
         root: The data folder, or a prefix of an S3 store (``storage.roots.data_root``).
         machine: The folder of this machine for it; None: that of this root.
+        copies: Whether it holds copies: one that was damaged, or is of older columns, is written anew in a store too.
 
     Attributes:
         place: The root.
+        machine: The folder of this machine.
     """
 
-    def __init__(self, root: Root, *, machine: Path | None = None) -> None:
+    def __init__(self, root: Root, *, machine: Path | None = None, copies: bool = False) -> None:
         self.place: Root = root if isinstance(root, ObjectPath) else Path(root)
-        self._machine = machine or machine_dir(self.place)
+        self.machine = machine or machine_dir(self.place)
+        self._copies = copies
 
     def beside(self, folder: str) -> PartStore:
         """The store of copies in a folder of this one, under the keys of the parts."""
-        return PartStore(self.place / folder, machine=self._machine)
+        return PartStore(self.place / folder, machine=self.machine, copies=True)
 
     @property
     def root(self) -> Path:
@@ -102,6 +109,11 @@ class PartStore:
         """Whether the part is there; give a reference, or a dataset and a key."""
         name, key = (dataset.dataset, dataset.key) if isinstance(dataset, PartRef) else (dataset, key)
         return self._place(name, key).is_file()
+
+    def list_parts(self, dataset: str) -> list[Entry]:
+        """The files of the parts of a dataset that are there; not those that a link leads to."""
+        model_of(dataset)
+        return [entry for entry in list_files(self.place / dataset) if PART_NAME.fullmatch(entry.path.name)]
 
     def locate(self, ref: PartRef) -> Root:
         """Where the part rests, in a folder or a store, whether it exists or not."""
@@ -167,19 +179,37 @@ class PartStore:
         except ValidationError as error:
             raise strange_part(self._place(ref.dataset, ref.key), model, error) from error
 
-    def read_table(self, ref: PartRef) -> pa.Table:
+    def open_whole(self, ref: PartRef) -> BinaryIO:
+        """A part as a file to read all of, perhaps several times; of a store it is fetched once.
+
+        Raises:
+            StorageError: It is missing, or cannot be read at all.
+        """
+        place = self._place(ref.dataset, ref.key)
+        try:
+            return place.open("rb") if isinstance(place, Path) else io.BytesIO(place.read_bytes())
+        except FileNotFoundError as error:
+            raise missing_part(place) from error
+        except OSError as error:
+            raise damaged_part(place, error) from error
+
+    def read_table(self, ref: PartRef, file: BinaryIO | None = None) -> pa.Table:
         """All rows of a part as an Arrow table, in today's columns.
+
+        Args:
+            ref: The part.
+            file: The part, where it is open already.
 
         Raises:
             StorageError: The part is missing or damaged, was written by a newer version, or does not hold such rows.
         """
         place = self._place(ref.dataset, ref.key)
         try:
-            source = place if isinstance(place, Path) else pa.BufferReader(place.read_bytes())
+            source = file or (place if isinstance(place, Path) else pa.BufferReader(place.read_bytes()))
             # memory_map off: a mapped file that is cut short kills the process instead of raising
-            with pq.ParquetFile(source, memory_map=False, page_checksum_verification=True) as file:
-                version = known_version(place, file.metadata)
-                table = file.read()
+            with pq.ParquetFile(source, memory_map=False, page_checksum_verification=True) as parquet:
+                version = known_version(place, parquet.metadata)
+                table = parquet.read()
         except FileNotFoundError as error:
             raise missing_part(place) from error
         except UNREADABLE as error:
@@ -216,8 +246,12 @@ class PartStore:
         except FileNotFoundError:
             return None
 
-    def inputs(self, ref: PartRef) -> list[PartRef]:
+    def inputs(self, ref: PartRef, *, missing_ok: bool = False) -> list[PartRef]:
         """The parts that this part was made from, as its footer says.
+
+        Args:
+            ref: The part.
+            missing_ok: Whether a part that is not there was made from nothing.
 
         Raises:
             StorageError: The part is missing or damaged.
@@ -227,6 +261,8 @@ class PartStore:
             stored = (self._footer(place).metadata or {}).get(b"rpo.inputs", b"[]")
             return [PartRef.model_validate(item) for item in json.loads(stored)]
         except FileNotFoundError as error:
+            if missing_ok:
+                return []
             raise missing_part(place) from error
         except ValueError as error:
             raise damaged_part(place, error) from error
@@ -272,7 +308,7 @@ class PartStore:
 
     def sweep(self) -> list[Path]:
         """Remove temporaries that dead writers left on this machine; returns what was removed."""
-        return sweep_temporaries(self._machine)
+        return sweep_temporaries(self.machine)
 
     def _name(self, dataset: str, key: str) -> str:
         model_of(dataset)
@@ -286,7 +322,7 @@ class PartStore:
     def _new_file(self, place: Root, what: str) -> AbstractContextManager[BinaryIO]:
         if isinstance(place, Path):
             return atomic_file(place, what)
-        return new_object(place, self._machine / "tmp", what)
+        return new_object(place, self.machine / "tmp", what, replace=self._copies)
 
     def _footer(self, place: Root) -> pq.FileMetaData:
         """What is at the end of a part.

@@ -13,7 +13,6 @@ import os
 from pathlib import Path
 
 from models.base import digest
-from models.errors import SettingsError
 from storage.objects import ObjectPath, endpoint_address, parse_address
 
 Root = Path | ObjectPath
@@ -37,21 +36,6 @@ def data_root(address: str | Path) -> Root:
         root.require_bucket()
         _usable.add(door)
     return root
-
-
-def data_folder(address: str) -> Path:
-    """The data folder of a setting or an option, for what knows folders only.
-
-    Raises:
-        SettingsError: It is the address of a store.
-    """
-    if "://" not in address:
-        return Path(address)
-    raise SettingsError(
-        "This works on a data folder, and `data` is the address of a store.",
-        safe="Nothing was changed.",
-        next_step="Give a folder with --data; a store can be copied to one (aws s3 sync).",
-    )
 
 
 def machine_dir(root: Root | str) -> Path:

@@ -33,6 +33,12 @@ class PartFileSystem(s3fs.S3FileSystem):  # type: ignore[misc]
         found: list[dict[str, Any]] = await super()._lsdir(*args, **kwargs)
         return [self._note(item) for item in found]
 
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget what was known of an object: s3fs calls this when it has put one."""
+        super().invalidate_cache(path)
+        if path is not None:
+            self._known.pop(self._strip_protocol(path), None)
+
     def _note(self, item: dict[str, Any]) -> dict[str, Any]:
         if item["type"] == "file" and item["name"].endswith(".parquet"):
             self._known[item["name"]] = item

@@ -20,6 +20,7 @@ import logging
 import secrets
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -168,18 +169,9 @@ class SharedCallCache(CallCache):
 
     def _take_over(self, name: str) -> None:
         try:
-            content = gzip.decompress((self._folder / name).read_bytes())
-            lines = [json.loads(line) for line in content.decode("ascii").splitlines()]
-            calls = [CachedCall.model_validate(line["call"]) for line in lines if "call" in line]
-            payments = [Payment.model_validate(line["payment"]) for line in lines if "payment" in line]
+            calls, payments = read_shared_calls(self._folder / name)
         except FileNotFoundError:  # tidied away since it was listed
             return
-        except (OSError, EOFError, ValueError) as error:
-            raise StorageError(
-                f"The shared calls {self._folder / name} are damaged: {error}.",
-                safe="Finished parts are whole, and so are the calls of this machine.",
-                next_step="Delete the object: its calls are asked for again where no part was made of them.",
-            ) from error
         with self._transaction():
             # another process of this machine may have been faster
             if self._db.execute("INSERT INTO shared (name) VALUES (?) ON CONFLICT DO NOTHING", [name]).rowcount:
@@ -191,6 +183,28 @@ class SharedCallCache(CallCache):
                 self.share()
             except StorageError as error:
                 log.warning("Completed calls wait on this machine to be shared: %s", error)
+
+
+def read_shared_calls(place: ObjectPath) -> tuple[list[CachedCall], list[Payment]]:
+    """What an object of shared calls holds.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        StorageError: It is damaged.
+    """
+    try:
+        content = gzip.decompress(place.read_bytes())
+        lines = [json.loads(line) for line in content.decode("ascii").splitlines()]
+        calls = [CachedCall.model_validate(line["call"]) for line in lines if "call" in line]
+        return calls, [Payment.model_validate(line["payment"]) for line in lines if "payment" in line]
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise StorageError(
+            f"The shared calls {place} are damaged: {error}.",
+            safe="Finished parts are whole, and so are the calls of this machine.",
+            next_step="Delete the object: its calls are asked for again where no part was made of them.",
+        ) from error
 
 
 def open_call_cache(root: Root) -> CallCache:

@@ -118,6 +118,13 @@ def test_one_machine_finishes_what_a_killed_one_began(prefect_env: dict[str, str
             third.rpo("export", "--run", "test", "--data", DATA)
             exported = hash_files(third.cache / "exports/test")
             assert exported == hash_files(second.cache / "exports/test") == hash_files(here / "exports/test")
+
+            findings = third.rpo.json("doctor", "--store", "--data", DATA)
+            assert [finding for finding in findings if not finding["ok"]] == []
+            freed = third.rpo.json("gc", "--delete", "--grace", "0", "--data", DATA)
+            assert (freed["deleted"], freed["left_alone"]) == (True, [])
+            assert {total["what"] for total in freed["freed"]} <= {"llm_calls", "exclusions", "temporaries"}
+            assert all(finding["ok"] for finding in third.rpo.json("doctor", "--store", "--data", DATA))
         finally:
             stop(model.process)
             stop(calm.process)

@@ -11,6 +11,7 @@ from models.base import digest
 from models.records import LlmCall, Metric, PartRef
 from storage.manifests import Manifest, RunStatus, save
 from storage.parts import PartStore
+from storage.roots import Root
 
 OLD_STORE = Path(__file__).parent / "old"
 """Parts and manifest as the factory of 21 November 2026 (fc827f9) wrote them: before ``mode``, ``round``, ``split``,
@@ -37,11 +38,11 @@ def llm_call(name: str) -> LlmCall:
     )
 
 
-def write_metrics(root: Path, name: str, *, inputs: tuple[PartRef, ...] = (), rows: int = 20) -> PartRef:
+def write_metrics(root: Root, name: str, *, inputs: tuple[PartRef, ...] = (), rows: int = 20) -> PartRef:
     return PartStore(root).write("metrics", digest(name), [metric(n, name) for n in range(rows)], inputs=inputs)
 
 
-def save_run(root: Path, run: str, *parts: PartRef, status: RunStatus = "complete", **more: str) -> None:
+def save_run(root: Root, run: str, *parts: PartRef, status: RunStatus = "complete", **more: str) -> None:
     now = datetime.now(UTC)
     values = {"run": run, "settings_hash": "", "settings": {}, "started_at": now, "status": status, **more}
     save(root, Manifest.model_validate({**values, "parts": list(parts)}))

@@ -12,13 +12,15 @@ import pytest
 
 from models.base import digest
 from models.errors import StorageError
-from models.records import Judgment, PartRef
+from models.records import Judgment, Pair, PartRef
 from storage import files
 from storage.call_cache import CachedCall, CallCache
 from storage.catalog import build_catalog
-from storage.checking import StoreFinding, check_part, check_store
+from storage.checking import StoreFinding, check_store
 from storage.compaction import compact_runs, find_compacted
+from storage.flags import flag_file, flag_now, write_flag
 from storage.manifests import manifest_path
+from storage.part_check import check_part
 from storage.parts import PartStore
 from tests.storage.stores import OLD_STORE, files_under, make_older, save_run, write_metrics
 
@@ -162,6 +164,45 @@ def test_a_part_with_other_rows_than_the_run_was_told(root: Path) -> None:
     write_metrics(root, "part 0", rows=19)
     [finding] = wrong(root)
     assert "it has 19 rows, and its run was told 20" in finding.what
+
+
+def test_flags_that_cannot_be_read_and_those_of_pairs_that_are_gone(root: Path) -> None:
+    def flag(pair_id: str) -> Path:
+        write_flag(root, flag_now(pair_id, "demo"))
+        path = flag_file(root, pair_id)
+        assert isinstance(path, Path)
+        return path
+
+    pairs = [
+        Pair(pair_id=pair_id, dialogue_id="d", turn=1, chosen_id="c", rejected_id="r", reversed_ids=[],
+             margin=1, noise_case=1)
+        for pair_id in ("kept", "other")
+    ]  # fmt: skip
+    part = PartStore(root).write("pairs", digest("pairs"), pairs)
+    save_run(root, "paired", part)
+    save_run(root, "demo", *(PartRef(dataset="metrics", key=digest(f"part {n}"), rows=20) for n in range(3)))
+    flag("kept")
+    assert wrong(root) == [] and "flags: 1 readable" in notes(root)
+    gone, half, moved = flag("it's gone"), flag("half"), flag("other").with_name("copy of it.json")
+    half.write_text('{"pair_id": "half"')
+    moved.write_bytes(flag_file(root, "other").read_bytes())
+    found = [finding for finding in check_store(root) if "flag" in finding.what.lower()]
+    copied, damaged = sorted(
+        (finding for finding in found if not finding.ok), key=lambda finding: "damaged" in finding.what
+    )
+    assert str(moved) in copied.what and copied.fix == f"rm '{moved}'"
+    assert f"The flag {half} is damaged" in damaged.what and damaged.fix.startswith(f"rm '{half}', and flag the pair")
+    assert "other flags are not affected" in damaged.safe
+    [note] = [finding for finding in found if finding.ok and finding.fix]
+    assert note.what == '1 flags are of pairs that no run has now: "it\'s gone" (flagged in run demo)'
+    assert "They can stay" in note.fix and f"rm '{gone}'" in note.fix
+
+    # with a manifest or the pairs' part not readable it is not known which pairs there are
+    manifest_path(root, "other").write_text("{")
+    assert not any("no run has now" in what for what in notes(root))
+    manifest_path(root, "other").unlink()
+    PartStore(root).path(part).write_bytes(b"PAR1")
+    assert not any("no run has now" in what for what in notes(root))
 
 
 def test_orphans_and_half_written_files_are_no_fault(root: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from models.base import digest
 from models.errors import StorageError
 from models.records import PartRef
+from storage import garbage
 from storage.compaction import compact_runs
 from storage.garbage import free_garbage, look_for_garbage
 from storage.manifests import manifest_path
@@ -100,6 +101,49 @@ def test_young_parts_are_kept(tmp_path: Path, used: PartRef) -> None:
     assert (report.files, report.young.files) == (3, 1)
     assert PartStore(tmp_path).exists(young)
     assert free_garbage(tmp_path, grace_hours=0).files == 1
+
+
+def test_what_a_young_part_was_made_from_is_kept_with_it(tmp_path: Path, used: PartRef) -> None:
+    store, parent = PartStore(tmp_path), leave(tmp_path, "parent")
+    # a run would find the child by its key, which says nothing of what the parent's rows were
+    child = store.write("responses", digest("child"), [], inputs=(parent,))
+    report = free_garbage(tmp_path)
+    assert (report.files, report.young.files) == (0, 3)
+    assert store.exists(parent) and store.exists(child)
+    make_older(tmp_path)
+    assert free_garbage(tmp_path).files == 4
+
+
+def test_wherever_it_is_killed_no_part_outlives_what_it_was_made_from(
+    tmp_path: Path, used: PartRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lay(root: Path) -> PartStore:
+        store = PartStore(root)
+        made_from: tuple[PartRef, ...] = ()
+        save_run(root, "demo", write_metrics(root, "used"))
+        for dataset in ("roles", "systems", "turns", "responses", "judgments", "pairs", "audits"):
+            store.write("llm_calls", digest(dataset), [llm_call(dataset)])
+            made_from = (store.write(dataset, digest(dataset), [], inputs=made_from),)
+        make_older(root)
+        return store
+
+    delete = garbage._delete
+    for killed_after in range(14):
+        store, left = lay(tmp_path / f"{killed_after}"), [killed_after]
+
+        def die(item: garbage.Item, left: list[int] = left) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            delete(item)
+
+        monkeypatch.setattr(garbage, "_delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            free_garbage(store.root)
+        for path in store.root.glob("[!l]*/[0-9a-f]*.parquet"):
+            ref = PartRef(dataset=path.parent.name, key=path.stem, rows=0)
+            assert all(store.exists(parent) for parent in store.inputs(ref)), (killed_after, ref)
+            assert ref.dataset == "metrics" or store.exists("llm_calls", ref.key), (killed_after, ref)
 
 
 @pytest.mark.parametrize("status", ["failed", "running"])

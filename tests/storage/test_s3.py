@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,23 +21,13 @@ from storage.objects import ConditionError, ObjectPath, filesystem
 from storage.parts import PartStore
 from storage.roots import data_root, machine_dir
 from storage.shared_calls import CALLS_FOLDER, SharedCallCache, open_call_cache, read_spending
-from tests.s3_store import BUCKET, Store, careless, environment, start_store
+from tests.s3_store import BUCKET, Store, careless, environment
 from tests.storage.test_call_cache import call
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with start_store() as store:
-        yield store
-
-
 @pytest.fixture
-def root(server: Store, tmp_path: Path) -> Iterator[ObjectPath]:
-    """A prefix of its own; what stays on this machine is in ``tmp_path``."""
-    with environment({**server.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}):
-        found = data_root(f"s3://{BUCKET}/{secrets.token_hex(4)}/data")
-        assert isinstance(found, ObjectPath)
-        yield found
+def root(s3_root: ObjectPath) -> ObjectPath:
+    return s3_root
 
 
 def metrics(*values: float) -> list[Metric]:
@@ -166,12 +154,6 @@ def test_a_store_that_ignores_conditions_is_refused(server: Store, root: ObjectP
         for refused in (lambda: Lease(root / "runs/a.lock", "The run 'a'"), lambda: require_conditions(root)):
             with pytest.raises(StorageError, match="ignores If-None-Match"):
                 refused()
-
-
-@pytest.fixture
-def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("LEASE_S", 1.5), ("_RENEW_S", 0.3), ("_LOOK_S", 0.1)):
-        monkeypatch.setattr(leases, name, seconds)
 
 
 @pytest.mark.usefixtures("short_leases")

@@ -10,17 +10,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
-
-from models.base import Strict
 from models.errors import StorageError
-from models.records import DATASETS, Flag, PartRef
+from models.records import DATASETS, PartRef
 from storage.call_cache import CALL_CACHE_FILE, recovery_steps
 from storage.catalog import CATALOG_FILE
 from storage.compaction import compacted_store
 from storage.encoding import damaged_part
 from storage.files import find_dead_temporaries
-from storage.flags import flag_file, list_flag_files, read_flag_file
+from storage.findings import StoreFinding, explain
+from storage.flag_check import check_flags
 from storage.garbage import find_unused
 from storage.manifests import RUNS_FOLDER, Manifest, load
 from storage.migrated import migrated_store
@@ -36,18 +34,8 @@ from storage.used import find_used
 
 _NAMED: Final = 3
 """Of many missing parts so many are named."""
-_FLAGS_NAMED: Final = 20
 _PARTS_AT_ONCE: Final = 4
 """Parts of a store that are checked together: each is in memory, twice."""
-
-
-class StoreFinding(Strict):
-    """One thing that was looked at."""
-
-    ok: bool = Field(description="Whether nothing is wrong with it.")
-    what: str = Field(description="What was found.")
-    safe: str = Field(default="", description="What is not affected.")
-    fix: str = Field(default="", description="What to type next; of something that is well: what may be done.")
 
 
 def check_store(root: Root) -> Iterator[StoreFinding]:
@@ -73,7 +61,7 @@ def check_store(root: Root) -> Iterator[StoreFinding]:
     if whole:
         yield from _check_lineage(store, manifests)
     yield from _check_copies(store)
-    yield from _check_flags(store, manifests if whole else [])
+    yield from check_flags(store, manifests if whole else [])
     yield from _check_results(store.machine)
     yield from _check_shared_calls(root)
     yield from _check_calls(store.machine / CALL_CACHE_FILE)
@@ -86,7 +74,7 @@ def _read_manifests(root: Root) -> Iterator[Manifest | StoreFinding]:
         try:
             yield load(root, run)
         except StorageError as error:
-            yield _wrong(error)
+            yield explain(error)
 
 
 def _check_unfinished(root: Root, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
@@ -150,7 +138,7 @@ class _PartCheck:
             if told != found:
                 raise damaged_part(place, ValueError(f"it has {found} rows, and its run was told {told}"))
         except StorageError as error:
-            return _wrong(error, _delete_and(place, users) if place.is_file() else "")
+            return explain(error, _delete_and(place, users) if place.is_file() else "")
         return found, compared
 
 
@@ -199,64 +187,6 @@ def _check_copies(store: PartStore) -> Iterator[StoreFinding]:
             yield StoreFinding(ok=True, what=f"{name}: {whole} whole files")
 
 
-def _check_flags(store: PartStore, manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
-    """Flags that cannot be read, and those of pairs that no run has; without manifests that is not known."""
-    flags: list[Flag] = []
-    places = list_flag_files(store.place)
-    for found in for_each(store.place, lambda place: _check_flag(store.place, place), places):
-        if isinstance(found, Flag):
-            flags.append(found)
-        elif found is not None:
-            yield found
-    if flags:
-        yield StoreFinding(ok=True, what=f"flags: {len(flags)} readable")
-        yield from _check_flagged(store, flags, manifests)
-
-
-def _check_flag(root: Root, place: Root) -> Flag | StoreFinding | None:
-    safe = "Pairs and other flags are not affected."
-    try:
-        flag = read_flag_file(place)
-    except StorageError as error:
-        return _wrong(error, f"{delete_command(place)}, and flag the pair again: `rpo browse`")
-    if flag is None or place == flag_file(root, flag.pair_id):
-        return flag
-    return StoreFinding(
-        ok=False,
-        what=f"The flag {place} is of pair {flag.pair_id!r}, whose flag has another name: `rpo browse` cannot take it "
-        "off.",
-        safe=safe,
-        fix=delete_command(place),
-    )
-
-
-def _check_flagged(store: PartStore, flags: Iterable[Flag], manifests: Iterable[Manifest]) -> Iterator[StoreFinding]:
-    lost = {flag.pair_id: flag for flag in flags}
-    manifests = list(manifests)
-    parts = dict.fromkeys(ref for manifest in manifests for ref in manifest.parts_of("pairs"))
-    for ref in parts:
-        if not lost:
-            return
-        try:
-            pairs = store.read_table(ref).column("pair_id").to_pylist()
-        except StorageError:
-            return  # that was said; which pairs it had is not known
-        lost = {pair_id: lost[pair_id] for pair_id in lost.keys() - set(pairs)}
-    if not lost or not manifests:
-        return
-    gone = sorted(lost.values(), key=lambda flag: (flag.run, flag.pair_id))
-    names = ", ".join(f"{flag.pair_id!r} (flagged in run {flag.run})" for flag in gone[:_NAMED])
-    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-    again = "; then this command again, for the others" if len(gone) > _FLAGS_NAMED else ""
-    delete = delete_command(*(flag_file(store.place, flag.pair_id) for flag in gone[:_FLAGS_NAMED]))
-    yield StoreFinding(
-        ok=True,
-        what=f"{len(gone)} flags are of pairs that no run has now: {names}{more}",
-        safe="They change nothing, and count again when a run has these pairs again (one that is not finished may).",
-        fix=f"They can stay. Where they are not wanted: {delete}{again}",
-    )
-
-
 def _check_results(machine: Path) -> Iterator[StoreFinding]:
     """What Prefect remembers of task runs."""
     for path in sorted(path for path in (machine / RESULTS_FOLDER).glob("*") if path.is_file()):
@@ -292,7 +222,7 @@ def _count_shared(place: ObjectPath) -> int | StoreFinding:
     except FileNotFoundError:  # tidied away since it was listed
         return 0
     except StorageError as error:
-        return _wrong(error, f"{delete_command(place)}: its calls are asked for again where no part was made of them.")
+        return explain(error, f"{delete_command(place)}: its calls are asked for again where no part was made of them.")
 
 
 def _check_calls(path: Path) -> Iterator[StoreFinding]:
@@ -348,11 +278,6 @@ def _check_leftovers(store: PartStore) -> Iterator[StoreFinding]:
             name = entry.path.name
             if name.endswith(".parquet") and name != SCHEMA_FILE and not PART_NAME.fullmatch(name):
                 yield StoreFinding(ok=True, what=f"{entry.path} has no name of a part: nothing reads it")
-
-
-def _wrong(error: StorageError, fix: str = "") -> StoreFinding:
-    # libraries explain themselves in several lines
-    return StoreFinding(ok=False, what=" ".join(error.what.split()), safe=error.safe, fix=fix or error.next_step)
 
 
 def _delete_and(place: Root, users: Sequence[Manifest]) -> str:

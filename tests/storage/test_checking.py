@@ -16,8 +16,9 @@ from models.records import Judgment, Pair, PartRef
 from storage import files
 from storage.call_cache import CachedCall, CallCache
 from storage.catalog import build_catalog
-from storage.checking import StoreFinding, check_store
+from storage.checking import check_store
 from storage.compaction import compact_runs, find_compacted
+from storage.findings import StoreFinding
 from storage.flags import flag_file, flag_now, write_flag
 from storage.manifests import manifest_path
 from storage.part_check import check_part
@@ -196,6 +197,10 @@ def test_flags_that_cannot_be_read_and_those_of_pairs_that_are_gone(root: Path) 
     [note] = [finding for finding in found if finding.ok and finding.fix]
     assert note.what == '1 flags are of pairs that no run has now: "it\'s gone" (flagged in run demo)'
     assert "They can stay" in note.fix and f"rm '{gone}'" in note.fix
+    save_run(root, "later", status="failed")
+    [note] = [finding for finding in check_store(root) if "no run has now" in finding.what]
+    assert note.fix.startswith("First finish later")
+    manifest_path(root, "later").unlink()
 
     # with a manifest or the pairs' part not readable it is not known which pairs there are
     manifest_path(root, "other").write_text("{")

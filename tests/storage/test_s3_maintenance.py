@@ -13,8 +13,9 @@ import pytest
 from models.base import digest
 from models.errors import StorageError
 from models.records import Metric, PartRef
-from storage.checking import StoreFinding, check_store
+from storage.checking import check_store
 from storage.compaction import compact_runs, find_compacted
+from storage.findings import StoreFinding
 from storage.flags import flag_file, flag_now, write_flag
 from storage.garbage import GarbageReport, free_garbage, look_for_garbage
 from storage.leases import PROBE_PREFIX, Lease, leased

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +115,12 @@ def _import(kind: ImportKind, file: Path, options: Options) -> None:
         "limits": {"max_line_bytes": options.max_line_bytes, "max_ratio": options.max_ratio},
     }
     settings = validate_as(ImportSettings, given, source="the options", keys=f"`rpo import {kind} --help`")
-    with follow_rows() as progress:
-        summary = import_seeds(settings, progress)
+    try:
+        with follow_rows() as progress:
+            summary = import_seeds(settings, progress)
+    except KeyboardInterrupt:
+        print("Stopped. Nothing was written; the same command begins anew.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     if options.as_json:
         print(summary.model_dump_json())
     else:

@@ -176,7 +176,7 @@ def open_run(
     """
     if imported is None:
         refuse_idle_roles(settings)
-    require_keys(settings, get_args(RoleName) if imported is None else ("author", "judge"))
+    require_keys(settings, get_args(RoleName) if imported is None else imported.asked)
     require_runner(settings)
     store = PartStore(data_root(settings.data))
     store.ensure_schemas()

@@ -27,6 +27,9 @@ def _not_blank(text: str) -> str:
 Text = Annotated[str, AfterValidator(_not_blank)]
 """A text that says something; it is kept as it is."""
 
+Id = Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(_not_blank)]
+"""What a dialogue names a constraint by: a text or a number."""
+
 
 def _without_nulls(values: Any) -> Any:
     """A column of Parquet has a null where a field of JSON is simply not there."""
@@ -51,7 +54,7 @@ class GivenSystem(_Given):
 class GivenConstraint(_Given):
     """One constraint of the system prompt."""
 
-    id: Text = Field(description="How the turns and verdicts of this dialogue name it.")
+    id: Id = Field(description="How the turns and verdicts of this dialogue name it.")
     text: Text = Field(description="The demand, without its trigger.")
     kind: Text = Field(
         default="given", description="Kind of the constraint, to count by; the check's where it has one."
@@ -63,7 +66,7 @@ class GivenConstraint(_Given):
 class GivenVerdict(_Given):
     """What a judge said of one constraint."""
 
-    id: str = Field(description="The constraint.")
+    id: Id = Field(description="The constraint.")
     verdict: Verdict = Field(description="followed, violated, not_applicable, or unscored.")
     reason: str = Field(default="", description="Why.")
 
@@ -92,7 +95,7 @@ class GivenTurn(_Given):
     """A query and the responses to it, all sampled after the same history."""
 
     query: Text = Field(description="What the user says.")
-    triggered: list[str] | None = Field(
+    triggered: list[Id] | None = Field(
         default=None, description="Ids of the constraints that apply; empty: those whose trigger fires."
     )
     reference: str | None = Field(

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 from models.base import Strict
 from models.errors import StorageError
 from models.records import PartRef
-from models.settings import RESERVED_RUNS
+from models.settings import RESERVED_RUNS, RoleName
 from storage.files import atomic_file
 from storage.roots import Root, list_stems
 
@@ -27,6 +27,16 @@ class ImportedFrom(Strict):
     layout: str = Field(description="How it was read.")
     history: str | None = Field(default=None, description="After whose history it was answered: gt or own (SysBench).")
     verdicts: bool = Field(description="Whether its verdicts were taken; else the factory has judged.")
+
+    @property
+    def what(self) -> str:
+        """What it holds, in words."""
+        return "imported responses with verdicts" if self.verdicts else "imported responses"
+
+    @property
+    def asked(self) -> tuple[RoleName, ...]:
+        """The roles that the run asks, where its settings have them; the others have no part in it."""
+        return ("author",) if self.verdicts else ("author", "judge")
 
     @property
     def command(self) -> str:

@@ -79,7 +79,7 @@ def choose_columns(settings: ImportSettings, found: Iterable[str]) -> tuple[Layo
 
     Args:
         settings: The import.
-        found: The columns of the first row.
+        found: The columns of the first rows.
 
     Raises:
         SettingsError: No layout has such columns, or several; or a column that was given is not there.
@@ -100,7 +100,7 @@ def choose_columns(settings: ImportSettings, found: Iterable[str]) -> tuple[Layo
     missing = [column for column in settings.columns.values() if not {column, column.partition(".")[0]} & set(names)]
     if missing:
         raise SettingsError(
-            f"--map names the column {missing[0]!r}; the first row of {settings.file} has: {_list(names)}.",
+            f"--map names the column {missing[0]!r}; the first rows of {settings.file} have: {_list(names)}.",
             safe="Nothing was written.",
         )
     columns = dict(known[layout].columns) if layout else {}
@@ -111,7 +111,7 @@ def _unclear(settings: ImportSettings, names: Sequence[str], matching: Sequence[
     what = "is in several layouts: " + ", ".join(matching) if matching else "is in no layout that is known"
     mend = f"Say which with --layout {'|'.join(matching)}" if matching else "Say which column is what"
     return SettingsError(
-        f"{settings.file} {what}; the columns of its first row: {_list(names)}.",
+        f"{settings.file} {what}; the columns of its first rows: {_list(names)}.",
         safe="Nothing was written.",
         next_step=f"{mend}, such as --map text=COLUMN --map name=COLUMN ({', '.join(get_args(Target))}).",
     )

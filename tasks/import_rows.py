@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -129,9 +130,15 @@ class Reader:
         value = pick(values, self._columns.get("id", ()))
         if value is None:
             return ""
-        text = str(value).strip() if isinstance(value, str | int) else ""
+        text = ""
+        if isinstance(value, str):
+            text = value.strip()
+        elif isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value == int(value):
+            text = str(int(value))  # pandas writes whole numbers as 1.0 where one of them is missing
         if not text or len(text) > MAX_ID_CHARS or not text.isprintable():
-            raise RowError("bad_id", "id", f"an id is a number or a printable text of up to {MAX_ID_CHARS} characters")
+            raise RowError(
+                "bad_id", "id", f"an id is a whole number or a printable text of up to {MAX_ID_CHARS} characters"
+            )
         return text
 
     def _language(self, values: Mapping[str, Any], text: str) -> str:

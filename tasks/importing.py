@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from models.media import find_media
 from models.records import RoleSeed
 from storage.files import atomic_file
 from storage.imports.duplicates import Seen, open_seen
+from storage.imports.opening import folder_given
 from storage.imports.reading import read_rows
 from storage.imports.report import Outcome, Report, open_report
 from storage.imports.rows import Refused, Row, excerpt_of
@@ -31,6 +33,7 @@ Progress = Callable[[int], None]
 
 _TELL_EVERY = 2_000
 _SHOWN_COLUMNS = 50
+_ROWS_FOR_COLUMNS = 100
 
 
 class _Outputs(NamedTuple):
@@ -76,9 +79,10 @@ def import_seeds(settings: ImportSettings, progress: Progress | None = None) -> 
         raise SettingsError("`file` is empty: there is nothing to import.", safe="Nothing was written.")
     started = time.monotonic()
     source, outputs = Path(settings.file), _name_outputs(settings)
-    first = next((row for row in read_rows(source, settings.limits) if isinstance(row, Row)), None)
-    names = list(first.values) if first else []
-    layout, columns = choose_columns(settings, names) if first else (settings.layout, {})
+    readable = (row for row in read_rows(source, settings.limits) if isinstance(row, Row))
+    # of JSON lines the first one need not have every field
+    names = list(dict.fromkeys(name for row in islice(readable, _ROWS_FOR_COLUMNS) for name in row.values))
+    layout, columns = choose_columns(settings, names) if names else (settings.layout, {})
     reader, counts = Reader(settings, columns), _Counts()
     with (
         open_report(outputs.report) as report,
@@ -132,6 +136,8 @@ def _name_outputs(settings: ImportSettings) -> _Outputs:
         if place and "://" in place:
             raise SettingsError(f"{place} is no file of this machine.", next_step="Give a path with --to.")
     source = Path(settings.file)
+    if source.is_dir():
+        raise folder_given(source)
     if source.exists() and not source.is_file():
         raise SettingsError(f"{source} is no file that can be read twice.", next_step="Write it to a file first.")
     seeds = Path(settings.to) if settings.to else machine_dir(settings.data) / "imports" / f"{settings.kind}.jsonl"
@@ -216,7 +222,7 @@ def _none_accepted(summary: ImportSummary) -> ImportFileError:
     return ImportFileError(
         f"No row of {summary.file} can be used: {causes}.",
         safe="No seed file was written.",
-        next_step=f"{summary.report} says why, row by row.",
+        next_step=f"{summary.report} says why, row by row." if summary.rows else "Check the file.",
     )
 
 

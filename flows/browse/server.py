@@ -47,7 +47,7 @@ class FlagRequest(Strict):
 
     pair_id: str = Field(min_length=1, max_length=1000)
     flagged: bool
-    note: str = Field(default="", max_length=2000)
+    note: str | None = Field(default=None, max_length=2000, description="null: that of the flag that is there.")
 
 
 class Browser:
@@ -102,7 +102,11 @@ class Browser:
         if not asked.flagged:
             remove_flag(self._store.place, asked.pair_id)
             return {"flag": None}
-        flag = flag_now(asked.pair_id, self._manifest.run, asked.note)
+        note = asked.note
+        if note is None:  # who flags has perhaps not seen that somebody did already, and why
+            there = read_flag(self._store.place, asked.pair_id)
+            note = there.note if there else ""
+        flag = flag_now(asked.pair_id, self._manifest.run, note)
         write_flag(self._store.place, flag)
         return {"flag": flag.model_dump(mode="json")}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -28,10 +29,10 @@ from flows.summary import summarise_run
 from flows.terminal_accounts import say_cost, say_failures
 from models.agreement import JudgeAgreement
 from models.loading import validate_settings
-from models.settings import FactorySettings
+from models.settings import FactorySettings, RoleName
 from models.summary import RunSummary
 from storage import report_tables
-from storage.manifests import Manifest
+from storage.manifests import ImportedFrom, Manifest
 from storage.report_example import find_couple
 from storage.report_tables import CaseCount, Row
 from storage.roots import Root, machine_dir
@@ -59,6 +60,7 @@ class Report:
     failure: str | None
     started: datetime
     finished: datetime | None
+    imported: ImportedFrom | None
     policy: str | None
     seed: int
     settings_hash: str
@@ -119,6 +121,7 @@ def collect_report(root: Root, manifest: Manifest) -> Report:
         failure=manifest.failure,
         started=manifest.started_at,
         finished=manifest.finished_at,
+        imported=manifest.imported,
         policy=manifest.policy,
         seed=settings.seed,
         settings_hash=manifest.settings_hash,
@@ -132,7 +135,7 @@ def collect_report(root: Root, manifest: Manifest) -> Report:
         couples=sum(case.couples for case in cases),
         clean=sum(case.couples for case in cases if CASES[case.case].outcome == "clean"),
         levels=_levels(manifest),
-        players=describe_players(settings),
+        players=describe_players(settings, manifest.imported.asked if manifest.imported else get_args(RoleName)),
         settings=list_settings(manifest.settings),
         satisfaction=[*draw_kinds(summary.satisfaction), *draw_turns(turns)],
         cases=_all_cases(cases),
@@ -171,17 +174,18 @@ _LEVELS = (
     (("roles", "role seeds"), ("personas", "persona seeds")),
     (("systems", "system prompts with constraints"), ("users", "simulated users")),
     (("turns", "turns of dialogues"),),
-    (("responses", "responses of the policy"),),
+    (("responses", "responses"),),
     (("judgments", "verdicts, one a constraint"), ("reversals", "reversed constraints")),
     (("pairs", "preference pairs"),),
-    (("audits", "pairs decided again from their texts"),),
+    (("audits", "pairs decided again"),),
 )
 
 
 def _levels(manifest: Manifest) -> list[list[Stage]]:
     return [
         [Stage(name, what, sum(part.rows for part in manifest.parts_of(name))) for name, what in level]
-        for level in _LEVELS
+        # an import has no seeds
+        for level in (_LEVELS[1:] if manifest.imported else _LEVELS)
     ]
 
 

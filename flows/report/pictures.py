@@ -48,7 +48,7 @@ def draw_turns(turns: Sequence[TurnCount]) -> Iterator[Chart]:
             },
             colours=(Colour.GOOD, Colour.OTHER),
             first="turn",
-            note="Only what the policy wrote itself.",
+            note="Without what the critic rewrote.",
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.settings import FactorySettings, Role, Roles
+from models.settings import FactorySettings, Role, RoleName
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN = "(not shown)"
@@ -30,10 +30,10 @@ class Player(NamedTuple):
     sampling: str
 
 
-def describe_players(settings: FactorySettings) -> list[Player]:
-    """The models of a run by role; a role that nobody plays is left out."""
+def describe_players(settings: FactorySettings, asked: Sequence[RoleName]) -> list[Player]:
+    """The models of a run by role, of those that it asks; a role that nobody plays is left out."""
     found = []
-    for name in Roles.model_fields:
+    for name in asked:
         role: Role | None = getattr(settings.roles, name)
         if role is not None:
             sampling = f"temperature {role.temperature:g}, top_p {role.top_p:g}, {role.max_tokens} tokens"

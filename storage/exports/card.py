@@ -120,7 +120,8 @@ def _introduce(traced: Provenance) -> str:
         f"{traced.pairs:,} preference pairs for Reverse Preference Optimization (RPO), and baselines from the same "
         "responses. A pair's prompt demands the opposite of what the chosen response failed to do, so that the chosen "
         "response follows every constraint of its prompt; the rejected one violates exactly `margin` of them. Made by "
-        f"rpo-factory {VERSION}; queries, histories and responses were written by models."
+        f"rpo-factory {VERSION}; queries, histories and responses were "
+        f"{'imported' if traced.imported else 'written by models'}."
     )
 
 
@@ -179,11 +180,18 @@ def _show_pairs(traced: Provenance) -> list[str]:
         share = f"{item.followed / item.scored:.0%}" if item and item.scored else ""
         judged = f"{item.scored:,}" if item else "0"
         shares.append((escape(kind), judged, share, f"{traced.reversed_kinds.get(kind, 0):,}"))
+    if traced.imported and traced.imported.verdicts:
+        truth, deciders = "the imported verdicts", "Every verdict was imported."
+    else:
+        truth = "their texts"
+        deciders = (
+            f"In {traced.judged:,} of the pairs a constraint is decided by the judge model, the others by code alone."
+        )
     return [
         "## The pairs",
-        f"Audit: {counts['audited'] - counts['audit_failed']:,} of {counts['audited']:,} pairs were proven from their "
-        f"texts; {traced.dropped:,} that failed and {traced.flagged:,} that a person flagged are left out. In "
-        f"{traced.judged:,} of the pairs a constraint is decided by the judge model, the others by code alone.",
+        f"Audit: {counts['audited'] - counts['audit_failed']:,} of {counts['audited']:,} pairs were proven from "
+        f"{truth}; {traced.dropped:,} that failed and {traced.flagged:,} that a person flagged are left out. "
+        f"{deciders}",
         table(("language", "pairs"), [(name, f"{count:,}") for name, count in traced.languages.items()]),
         table(("margin", "pairs"), [(margin, f"{count:,}") for margin, count in traced.margins.items()]),
         "What plain DPO would have made of the same two responses (the noise cases of the paper's Figure 1):",
@@ -194,6 +202,8 @@ def _show_pairs(traced: Provenance) -> list[str]:
 
 
 def _show_judge(traced: Provenance) -> list[str]:
+    if traced.imported and traced.imported.verdicts:
+        return ["## The judge", "The verdicts were imported: how well they agree with the checks was not measured."]
     if not traced.calibration:
         return ["## The judge", "No judge model was measured: constraints were decided by code, or nobody asked it."]
 

@@ -14,7 +14,7 @@ from models.summary import KindSatisfaction
 from storage.catalog import query
 from storage.exports.batch import ExportBatch
 from storage.exports.rows import preference_row
-from storage.manifests import Manifest
+from storage.manifests import ImportedFrom, Manifest
 from storage.pair_rows import PairRow
 from storage.parts import PartStore
 from storage.roots import Root
@@ -24,6 +24,7 @@ SHIPPED_SEEDS = Path(__file__).resolve().parents[2] / "seeds"
 
 # An allowlist: what is added to the settings later stays out of a published file until somebody decides.
 _SHOWN = ("seed", "samples", "constraints", "dialogues", "judging", "pairs")
+_SHOWN_OF_IMPORT = ("seed", "judging", "pairs")
 _SHOWN_OF_ROLE = ("temperature", "top_p", "max_tokens")
 # Characters of a text in the example
 _CUT = 700
@@ -91,6 +92,8 @@ class Provenance(Strict):
     """What an export was made of."""
 
     run: str
+    imported: ImportedFrom | None
+    """The file that the run was imported from; None: the factory has made it."""
     policy: str | None
     """The training run whose policy was sampled."""
     license: str
@@ -138,11 +141,12 @@ def trace_run(store: PartStore, manifest: Manifest, export: Export, counts: Pair
     numbers = count_run(place, run)
     return Provenance(
         run=run,
+        imported=manifest.imported,
         policy=manifest.policy,
         license=export.license,
         seeds=_trace_origin(place, manifest, numbers["responses"]),
         seeds_license=manifest.settings.get("seeds", {}).get("license"),
-        settings=_show_settings(manifest.settings, export),
+        settings=_show_settings(manifest, export),
         counts={name: numbers[name] for name in _COUNTED},
         ended=numbers["ended"],
         satisfaction=numbers["satisfaction"],
@@ -183,12 +187,13 @@ def public_name(name: str) -> str:
     return name
 
 
-def _show_settings(settings: dict[str, Any], export: Export) -> dict[str, Any]:
-    shown = {name: settings[name] for name in _SHOWN if name in settings}
+def _show_settings(manifest: Manifest, export: Export) -> dict[str, Any]:
+    settings, imported = manifest.settings, manifest.imported
+    shown = {name: settings[name] for name in (_SHOWN_OF_IMPORT if imported else _SHOWN) if name in settings}
     endpoints = settings.get("endpoints", {})
     roles = {}
     for name, role in settings.get("roles", {}).items():
-        if role is not None:
+        if role is not None and (imported is None or name in imported.asked):
             model = endpoints.get(role.get("endpoint"), {}).get("model", "")
             roles[name] = {"model": public_name(model), **{key: role[key] for key in _SHOWN_OF_ROLE if key in role}}
     return {
@@ -201,8 +206,7 @@ def _show_settings(settings: dict[str, Any], export: Export) -> dict[str, Any]:
 def _trace_origin(place: Root, manifest: Manifest, responses: int) -> list[SeedFile]:
     """The files that a run began with: its seeds, or what it was imported from."""
     if (imported := manifest.imported) is not None:
-        what = "imported responses with verdicts" if imported.verdicts else "imported responses"
-        return [SeedFile(what=what, name=_last(imported.file), rows=responses, shipped=False)]
+        return [SeedFile(what=imported.what, name=_last(imported.file), rows=responses, shipped=False)]
     given = manifest.settings.get("seeds", {})
     return [
         _trace_seeds(place, manifest.run, what, text, given.get(what, ""))

@@ -61,7 +61,7 @@ def read_csv(path: Path, stream: IO[bytes], delimiter: str | None, max_bytes: in
     Args:
         path: The file, for messages.
         stream: Its text in UTF-8.
-        delimiter: Between two fields; None: a comma, or a semicolon where the first row has no comma.
+        delimiter: Between two fields; None: the comma, else the semicolon, else the tab of the first row.
         max_bytes: Bytes of a row at most.
 
     Raises:
@@ -74,7 +74,7 @@ def read_csv(path: Path, stream: IO[bytes], delimiter: str | None, max_bytes: in
         try:
             text = next(feed)
             if columns is None and delimiter is None:
-                delimiter = ";" if ";" in text and "," not in text else ","
+                delimiter = next((mark for mark in ",;\t" if mark in text), ",")
             fields = _parse_row(text, feed, delimiter or ",")
         except StopIteration:
             return

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from models.answers import AnswersFile, GivenDialogue
 from models.errors import ImportFileError
-from storage.imports.reading import read_rows
+from storage.imports.reading import read_rows, unpack_cells
 from storage.imports.rows import Refused, Row
 
 
@@ -88,9 +88,14 @@ def read_dialogues(file: AnswersFile, counts: RowCounts, *, judged: bool) -> Ite
     Raises:
         ImportFileError: The file cannot be read at all.
     """
-    for item in counts.read(Path(file.path)):
+    for row in counts.read(Path(file.path)):
+        item = unpack_cells(row, ("constraints", "turns"))
+        if isinstance(item, Refused):
+            counts.refuse(item.line, item.reason, item.field, item.what)
+            continue
         try:
-            dialogue = GivenDialogue.model_validate(item.values)
+            # where JSON has no field, CSV has an empty one
+            dialogue = GivenDialogue.model_validate({name: value for name, value in item.values.items() if value != ""})
         except ValidationError as error:
             counts.refuse(item.line, "wrong_value", *explain(error))
             continue

@@ -34,6 +34,7 @@ _OTHERS = {
     b"BZh": "compressed with bzip2; unpack it",
     b"\xfd7zXZ\x00": "compressed with xz; unpack it",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
+    b"PAR1": "Parquet; give it a name that ends in .parquet",
     b"ARROW1": "an Arrow file; write it as Parquet",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet; save it as CSV",
 }
@@ -51,6 +52,8 @@ def open_text(path: Path, limits: ReadLimits) -> Iterator[IO[bytes]]:
         ImportFileError: The file cannot be opened, is none of text, or unpacks to more than the limits allow (while it
             is read).
     """
+    if path.is_dir():
+        raise folder_given(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -62,6 +65,13 @@ def open_text(path: Path, limits: ReadLimits) -> Iterator[IO[bytes]]:
         if file.peek(2).startswith(_GZIP):
             stream = io.BufferedReader(_Unpacked(path, file, limits), _CHUNK)
         yield _as_utf8(path, stream)
+
+
+def folder_given(path: Path) -> ImportFileError:
+    """What to say of a folder in the place of a file."""
+    return ImportFileError(
+        f"{path} is a folder.", safe="Nothing was written.", next_step="Give one of the files in it, one at a time."
+    )
 
 
 def _as_utf8(path: Path, stream: IO[bytes]) -> IO[bytes]:

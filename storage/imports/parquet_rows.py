@@ -8,7 +8,7 @@ from typing import Any
 
 from models.errors import ImportFileError
 from models.imports import ReadLimits
-from storage.imports.opening import refuse_bomb
+from storage.imports.opening import folder_given, refuse_bomb
 from storage.imports.rows import Refused, Row, refuse
 
 _ROWS_AT_ONCE = 64
@@ -27,6 +27,8 @@ def read_parquet(path: Path, limits: ReadLimits, columns: Collection[str] | None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.is_dir():  # pyarrow would take it for a data set
+        raise folder_given(path)
     try:
         schema = [column for column in pq.read_schema(path) if columns is None or column.name in columns]
         texts = [column.name for column in schema if pa.types.is_string(column.type)]
@@ -46,7 +48,9 @@ def read_parquet(path: Path, limits: ReadLimits, columns: Collection[str] | None
                 first += batch.num_rows
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ImportFileError(
-            f"{path} cannot be read as Parquet: {error}.", safe="Nothing was written.", next_step="Check the file."
+            f"{path} cannot be read as Parquet: {str(error).rstrip('.')}.",
+            safe="Nothing was written.",
+            next_step="Check the file.",
         ) from error
 
 

@@ -20,7 +20,8 @@ from storage.imports.rows import Refused, Row, excerpt_of, refuse
 MAX_DEPTH = 64
 """Brackets within brackets of a row at most."""
 
-_OBJECT_OF_LINES = re.compile(rb"\{\s*\n")
+# the first line of an object that is written over several: it is not at its end, and no other object follows
+_OBJECT_OF_LINES = re.compile(rb"\{(?:[^\n]*[,\[{])?\s*\n\s*[^{\s]")
 
 
 def read_rows(
@@ -63,7 +64,7 @@ def _read_text(path: Path, kind: str, limits: ReadLimits) -> Iterator[Row | Refu
             raise ImportFileError(
                 f"{path} is one JSON object over several lines.",
                 safe="Nothing was written.",
-                next_step="Give a JSON list of objects, or one object a line.",
+                next_step="Put it in brackets, as a JSON list of objects, or write one object a line.",
             )
         cut = split_list if head.startswith(b"[") else read_lines
         for line in cut(stream, limits.max_line_bytes):
@@ -81,10 +82,31 @@ class _RefusedValueError(ValueError):
 
 def parse_object(line: Line) -> Row | Refused:
     """The JSON object in a line."""
+    values = _parse(line)
+    if isinstance(values, Refused):
+        return values
+    if not isinstance(values, dict):
+        return refuse(line.number, "not_an_object", "not an object with fields", line.data)
+    return Row(line.number, values)
+
+
+def unpack_cells(row: Row, names: Collection[str]) -> Row | Refused:
+    """A row whose fields of these names may be JSON text, as they are in a cell of CSV."""
+    values = dict(row.values)
+    for name in names:
+        text = values.get(name)
+        if isinstance(text, str):
+            values[name] = _parse(Line(row.line, text.encode()))
+            if isinstance(refused := values[name], Refused):
+                return refused._replace(field=name)
+    unpacked = Row(row.line, values)
+    return _refuse_odd(unpacked, ReadLimits()) or unpacked
+
+
+def _parse(line: Line) -> Any:
+    """The JSON value in a line, or its refusal."""
     try:
-        values = json.loads(
-            line.data.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite
-        )
+        return json.loads(line.data.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
     except _RefusedValueError as error:
         return refuse(line.number, error.reason, str(error), line.data, error.field)
     except UnicodeDecodeError as error:
@@ -95,9 +117,6 @@ def parse_object(line: Line) -> Row | Refused:
         return refuse(line.number, "not_json", f"{error.msg} at character {error.pos + 1}", line.data)
     except ValueError as error:  # a number of thousands of digits
         return refuse(line.number, "not_json", str(error), line.data)
-    if not isinstance(values, dict):
-        return refuse(line.number, "not_an_object", "not an object with fields", line.data)
-    return Row(line.number, values)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

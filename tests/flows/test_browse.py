@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ from models.records import Pair, Response
 from models.settings import Export
 from storage.exports import export_run
 from storage.flags import FLAGS_FOLDER, flag_now, read_flags, write_flag
-from storage.manifests import load
+from storage.manifests import load, save
 from storage.parts import PartStore
 from tests.browsed import ARABIC, EMOJI, KINDS, LONG, MARKUP, RUN, SCRIPT, VERDICTS, make_browsed
 from tests.browser import PHONE, Opened, OpenPage
@@ -59,11 +60,9 @@ class Served:
             connection.close()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    root = tmp_path_factory.mktemp("browse") / "it's [data]"
-    pairs = make_browsed(root)
-    command = [sys.executable, "rpo.py", "browse", "--run", RUN, "--data", str(root), "--port", "0", "--no-open"]
+@contextmanager
+def serving(root: Path, run: str, pairs: list[Pair]) -> Iterator[Served]:
+    command = [sys.executable, "rpo.py", "browse", "--run", run, "--data", str(root), "--port", "0", "--no-open"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     address = next(line.split()[2] for line in process.stdout if line.startswith("Pairs at "))
@@ -73,6 +72,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert process.wait(20) == 0
     finally:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("browse") / "it's [data]"
+    with serving(root, RUN, make_browsed(root)) as served:
+        yield served
 
 
 @pytest.fixture
@@ -449,6 +455,48 @@ def test_a_flagged_pair_leaves_the_export(served: Served, look: Callable[..., Op
     assert read_flags(served.root) == {}
     then(other, lambda: other.evaluate("dispatchEvent(new Event('focus'))"))
     assert total(other) == 0
+
+
+def test_a_note_is_not_lost_to_a_flag_that_did_not_see_it(served: Served, look: Callable[..., Opened]) -> None:
+    from playwright.sync_api import expect  # here: it is not there where Chromium is not
+
+    first, second = look().page, look().page
+    first.keyboard.press("m")
+    first.keyboard.type("the judge is wrong")
+    first.keyboard.press("Enter")
+    first.get_by_role("status").get_by_text("Note kept").wait_for(state="attached")
+    second.locator("#flag").click()
+    expect(second.locator("#note")).to_have_value("the judge is wrong")
+    assert [flag.note for flag in read_flags(served.root).values()] == ["the judge is wrong"]
+    # nor to one who is about to write: the other note is shown
+    third = look(f"?pair={served.pairs[0].pair_id}").page
+    write_flag(served.root, flag_now(served.pairs[0].pair_id, RUN, "by somebody else"))
+    third.keyboard.press("m")
+    expect(third.locator("#note")).to_have_value("by somebody else")
+    third.locator("#note").fill("")
+    third.keyboard.press("Enter")
+    third.get_by_role("status").get_by_text("Note kept").wait_for(state="attached")
+    assert read_flags(served.root)[served.pairs[0].pair_id].note == ""
+
+
+def test_a_pair_that_is_not_there_and_a_run_without_pairs(served: Served, look: Callable[..., Opened]) -> None:
+    page = look("?pair=gone").page
+    assert page.get_by_role("heading", name="There is no such pair in this run").is_visible()
+    then(page, lambda: page.get_by_role("button", name="Show the first pair").click())
+    first = shown(page)
+    page.goto(f"{served.address}?pair=gone")
+    answered(page, 1)
+    then(page, lambda: page.keyboard.press("j"))
+    assert shown(page) == first
+    parts = [PartStore(served.root).write("pairs", "0" * 32, [])]
+    manifest = load(served.root, RUN)
+    others = [part for part in manifest.parts if part.dataset not in ("pairs", "audits")]
+    save(served.root, manifest.model_copy(update={"run": "none", "parts": [*others, *parts]}))
+    with serving(served.root, "none", []) as other:
+        page.goto(other.address)
+        answered(page, 1)
+        assert page.get_by_role("heading", name="This run has no pairs").is_visible()
+        assert not page.get_by_role("button", name="Reset the filters").is_visible()
 
 
 def test_a_part_that_is_gone_is_said_on_the_page(served: Served, open_page: OpenPage) -> None:

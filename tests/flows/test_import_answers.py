@@ -111,6 +111,13 @@ def test_the_exported_file_proves_itself(
     assert found["summary"]["audit_failed"] == 0
     card = (data / "exports/sysbench_gt/README.md").read_text("utf-8")
     assert "imported responses with verdicts" in card and "3,500 used" in card
+    # of the settings nothing that had no part in it: the policy is the demo's
+    report = (data / "reports/sysbench_gt.html").read_text("utf-8")
+    assert "Imported responses with verdicts: dev100_tidy.parquet, layout sysbench, history gt" in report
+    assert "every one of them proven from its verdicts" in report and "No model was asked" in report
+    assert "Who played which role" not in report and "role seeds" not in report
+    assert "smollm" not in card.lower() and '"dialogues"' not in card
+    assert "pairs were proven from the imported verdicts" in card and "Every verdict was imported" in card
     for line in lines:
         assert line["chosen"] != line["rejected"]
         system, demands = line["prompt"][0]["content"].rsplit("\n\n以下要求必须遵守", 1)

@@ -75,6 +75,14 @@ def test_responses_are_judged_by_the_checks_and_paired(rpo: Rpo, tmp_path: Path)
         assert [message["content"] for message in history] == ["Hello!", "Hello, where to?"]
         assert query["content"].startswith("Where is the museum")
         assert row["chosen"] != row["rejected"]
+    # of the settings nothing that had no part in it is said: the policy is the demo's
+    report, card = (data / "reports/mine.html").read_text("utf-8"), (data / "exports/mine/README.md").read_text("utf-8")
+    assert (
+        "Imported responses: answers.jsonl, layout rpo" in report
+        and "every one of them proven from its texts" in report
+    )
+    assert "No model was asked" in report and "Who played which role" not in report and "role seeds" not in report
+    assert "responses were imported" in card and "smollm" not in card and '"dialogues"' not in card
     # a broken file takes nothing from the run that has its name
     before = list_runs(data)
     broken = guide("There.")

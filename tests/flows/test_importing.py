@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,22 @@ def test_what_a_person_sees(rpo: Rpo) -> None:
     )
     assert (as_json["accepted"], as_json["layout"], as_json["to"]) == (1, "prompts", "p.jsonl")
     assert "--map takes OURS=COLUMN" in one_message(rpo("import", "roles", "rows.jsonl", "--map", "prompt", code=2))
+
+
+def test_stopped_in_the_middle_nothing_is_left(rpo: Rpo) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
+    rows = ({"act": f"Guide {n}", "prompt": f"Guide tourists along the coast of island {n}."} for n in range(200_000))
+    (rpo.cwd / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    process = rpo.start("import", "roles", "rows.jsonl", "--language", "en", "--near", "0")
+    imports = rpo.cwd / "data/imports"
+    while not list(imports.glob(".roles.jsonl.*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "Stopped. Nothing was written; the same command begins anew.\n"
+    assert list(imports.iterdir()) == []
 
 
 def test_the_flow(rpo: Rpo, tmp_path: Path) -> None:

@@ -172,6 +172,11 @@ def test_lists(tmp_path: Path) -> None:
     assert refusals(read(written(tmp_path / "b.json", '[{"a": 1},\n{"a": [1}, {"a": 2}'))) == [(2, "cut_off")]
     assert refusals(read(written(tmp_path / "c.json", '[{"a": 1}]\n[{"a": 1}]'))) == [(1, "not_json")]
     assert read(written(tmp_path / "d.json", " [ ] ")) == []
+    for text in ('{"a": "b",\n "c": 1}', '{"a": [\n  1\n]}', '{ "a": {\n "b": 1}}'):
+        with pytest.raises(ImportFileError, match="one JSON object over several lines"):
+            read(written(tmp_path / "object.json", text))
+    # a line that is cut off is no such object
+    assert read(written(tmp_path / "cut.jsonl", '{"a": 1,\n{"a": 2}\n'))[1:] == [Row(2, {"a": 2})]
     with pytest.raises(ImportFileError, match="one JSON object over several lines"):
         read(written(tmp_path / "e.json", '{\n"rows": []}'))
 
@@ -216,6 +221,7 @@ def test_csv(tmp_path: Path) -> None:
     assert refusals(rows) == [(6, "wrong_columns"), (7, "not_csv"), (9, "not_csv"), (11, "wrong_columns")]
     assert values(read(written(tmp_path / "a.tsv", "id\ttext\n1\ta,b\n"))) == [{"id": "1", "text": "a,b"}]
     assert values(read(written(tmp_path / "b.csv", "id;text\n1;a,b\n"))) == [{"id": "1", "text": "a,b"}]
+    assert values(read(written(tmp_path / "tabs.csv", "id\ttext\n1\ta,b\n"))) == [{"id": "1", "text": "a,b"}]
     rows = read(written(tmp_path / "c.csv", b"id,text\n1,\xff\n2,a\0b\n3,ok\n"))
     assert (values(rows), refusals(rows)) == ([{"id": "3", "text": "ok"}], [(2, "not_utf8"), (3, "nul")])
     for header in ("a,a\n", "a\x1b,b\n"):
@@ -250,8 +256,13 @@ def test_a_long_text_that_stands_once_and_is_in_every_row(tmp_path: Path) -> Non
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ImportFileError, match="No such file"):
         read(tmp_path / "none.jsonl")
-    with pytest.raises(ImportFileError, match="directory"):
-        read(tmp_path)
+    for folder in (tmp_path, tmp_path / "dataset.parquet"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(ImportFileError, match=r"is a folder.*one of the files in it"):
+            read(folder)
+    pq.write_table(pa.table({"a": ["b"]}), tmp_path / "no_suffix")
+    with pytest.raises(ImportFileError, match=r"is Parquet; give it a name that ends in \.parquet"):
+        read(tmp_path / "no_suffix")
     with pytest.raises(ImportFileError, match="without a byte-order mark"):
         read(written(tmp_path / "a.jsonl", '{"a": 1}'.encode("utf-16-le")))
     assert read(written(tmp_path / "empty.jsonl", b"")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,37 @@ def test_the_example_of_the_docs_is_such_a_row() -> None:
     example = page.split("```json\n", 1)[1].split("```", 1)[0]
     made = records_of(GivenDialogue.model_validate_json(example), judged=True)
     assert [row.verdict for row in made.judgments] == ["followed", "followed", "violated", "violated"]
+
+
+def test_the_layout_in_csv_and_with_numbers_as_ids(tmp_path: Path) -> None:
+    row = {
+        "system": "You are a guide. Use no comma.",
+        "language": "",
+        "constraints": [{"id": 7, "text": "Use no comma.", "check": {"kind": "no_comma"}}],
+        "turns": [
+            {
+                "query": "Where?",
+                "triggered": [7],
+                "responses": [{"text": "Here.", "judge": "j", "verdicts": [{"id": 7, "verdict": "followed"}]}],
+            }
+        ],
+    }
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        for turns in (
+            json.dumps(row["turns"]),
+            '[{"query": "\\ud800"}]',
+            "[{",
+            '[{"query": NaN}]',
+            "[" * 100 + "]" * 100,
+        ):
+            writer.writerow({**row, "constraints": json.dumps(row["constraints"]), "turns": turns})
+    refused: list[Refused] = []
+    [found] = read_dialogues(AnswersFile(path=str(tmp_path / "rows.csv")), RowCounts(refused.append), judged=True)
+    assert found.dialogue.constraints[0].id == "7" and found.dialogue.language is None
+    assert [item.verdict for item in found.dialogue.turns[0].responses[0].verdicts or ()] == ["followed"]
+    reasons = [(item.line, item.reason, item.field) for item in refused]
+    assert reasons == [
+        (3, "lone_surrogate", "turns"), (4, "not_json", "turns"), (5, "not_finite", "turns"), (6, "too_deep", "turns")
+    ]  # fmt: skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import string
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.errors import ImportFileError, SettingsError, StorageError
@@ -104,7 +107,7 @@ def test_personas_and_columns(tmp_path: Path) -> None:
 def test_layouts_that_are_not_clear(tmp_path: Path) -> None:
     settings = ImportSettings(file=str(written(tmp_path, [{"foo": NURSE}])), to=str(tmp_path / "out.jsonl"))
     with pytest.raises(
-        SettingsError, match=r"no layout that is known; the columns of its first row: 'foo'.*--map text="
+        SettingsError, match=r"no layout that is known; the columns of its first rows: 'foo'.*--map text="
     ):
         import_seeds(settings)
     with pytest.raises(SettingsError, match="names the column 'bar'"):
@@ -181,6 +184,24 @@ def test_ids_are_data(tmp_path: Path) -> None:
     assert summary.refused == {"bad_id": 3, "duplicate_id": 1}
 
 
+def test_ids_as_pandas_writes_them(tmp_path: Path) -> None:
+    frame = {"id": [1.0, 2.0, None], "act": ["a", "b", "c"], "prompt": [f"{NURSE} {n}" * 3 for n in range(3)]}
+    pq.write_table(pa.table(frame), tmp_path / "a.parquet")
+    settings = ImportSettings(file=str(tmp_path / "a.parquet"), to=str(tmp_path / "o.jsonl"), near=0)
+    seeds = read_seeds(Path(import_seeds(settings).to), RoleSeed, ["en"])
+    assert [seed.role_id[:5] for seed in seeds] == ["1", "2", "role_"]
+    summary, _, _ = run(tmp_path, [{"id": key, "act": "a", "prompt": NURSE} for key in (True, "ok")], near=0)
+    assert summary.refused == {"bad_id": 1}
+
+
+def test_the_first_row_need_not_have_every_field(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{NURSE} One."}, {"act": "Nurse", "prompt": f"{NURSE} Two.", "meta": {"title": "T"}}]
+    summary, seeds, _ = run(tmp_path, rows, near=0)
+    assert (summary.layout, [seed["name"] for seed in seeds]) == ("prompts", ["an assistant", "Nurse"])
+    _, seeds, _ = run(tmp_path, rows, near=0, columns={"name": "meta.title"})
+    assert [seed["name"] for seed in seeds] == ["an assistant", "T"]
+
+
 def test_html_and_formulas_stay_text_and_our_csv_neutralises_them(tmp_path: Path) -> None:
     html = "=HYPERLINK(\"http://x\") <script>alert('hello there')</script> & [bold]not markup[/bold]"
     rows = [{"id": "a", "name": "<b>", "prompt": html}, {"id": "=2+2", "name": "+x", "prompt": "-short"}]
@@ -212,6 +233,10 @@ def test_nothing_is_left_where_nothing_can_be_used(tmp_path: Path) -> None:
         import_seeds(settings)
     assert len((tmp_path / "o.left_out.jsonl").read_text().splitlines()) == 2
     assert not (tmp_path / "o.jsonl").exists()
+    header = tmp_path / "header.csv"
+    header.write_text("act,prompt\n")
+    with pytest.raises(ImportFileError, match=r"it has no rows\. No seed file was written\. Check the file"):
+        import_seeds(settings.model_copy(update={"file": str(header)}))
 
 
 def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
@@ -221,8 +246,11 @@ def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
             import_seeds(ImportSettings(file=str(file), **given))
     with pytest.raises(SettingsError, match="no file of this machine"):
         import_seeds(ImportSettings(file=str(file), to="s3://bucket/roles.jsonl"))
-    with pytest.raises(SettingsError, match="read twice"):
+    with pytest.raises(ImportFileError, match="is a folder"):
         import_seeds(ImportSettings(file=str(tmp_path)))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="read twice"):
+        import_seeds(ImportSettings(file=str(tmp_path / "pipe")))
     (tmp_path / "mine.jsonl").write_text("by hand")
     with pytest.raises(SettingsError, match="no import has written it"):
         import_seeds(ImportSettings(file=str(file), to=str(tmp_path / "mine.jsonl")))

@@ -63,9 +63,7 @@ function draw(answer) {
   shown = answer;
   const { pair, number, total } = answer;
   if (pair === null) {
-    const reset = make("button", { type: "button" }, "Reset the filters");
-    reset.addEventListener("click", () => form.reset());
-    main.replaceChildren(make("div", { class: "empty" }, make("h2", {}, "No pair matches"), reset));
+    main.replaceChildren(make("div", { class: "empty" }, ...renderNothing(total)));
   } else if (main.dataset.pair !== pair.pair_id) {
     main.replaceChildren(...renderPair(pair, caseLabel(pair.noise_case)));
     scrollTo(0, 0);
@@ -83,10 +81,22 @@ function draw(answer) {
   const address = new URLSearchParams({ ...filters(), ...(pair ? { pair: pair.pair_id } : {}) });
   history.replaceState(null, "", `?${address}`);
   document.title = pair ? `${pair.role}, pair ${number} of ${total} · ${run.run}` : `No pair · ${run.run}`;
-  say(pair ? `Pair ${count(number)} of ${count(total)}` : "No pair matches");
+  say(pair ? `Pair ${count(number)} of ${count(total)}` : main.querySelector("h2").textContent);
   main.dataset.pair = pair?.pair_id ?? "";
   // changes with every answer that is drawn, for what watches the page
   main.dataset.answer = Number(main.dataset.answer ?? 0) + 1;
+}
+
+/** Why there is no pair to show, and what to do about it. */
+function renderNothing(total) {
+  const filtered = Object.keys(filters()).length > 0;
+  if (total === 0 && !filtered) {
+    return [make("h2", {}, "This run has no pairs"), make("p", {}, "Why not says the table exclusions: ",
+      make("code", {}, 'rpo sql "select reason, what, count from exclusions"'))];
+  }
+  const button = make("button", { type: "button" }, total > 0 ? "Show the first pair" : "Reset the filters");
+  button.addEventListener("click", () => (total > 0 ? show() : form.reset()));
+  return [make("h2", {}, total > 0 ? "There is no such pair in this run" : "No pair matches"), button];
 }
 
 function caseLabel(noiseCase) {
@@ -102,8 +112,8 @@ function drawFlag(flag) {
     note.addEventListener("change", () => sendFlag(true, note.value));
     main.prepend(make("p", { id: "note-line" }, make("label", { for: "note" }, "⚑ Flagged. Why?"), note));
   }
-  // what is being typed stays
-  if (flag && document.activeElement?.id !== "note") byId("note").value = flag.note;
+  // what is being typed stays; where nothing is yet, somebody else's note is not to be typed over unseen
+  if (flag && (document.activeElement?.id !== "note" || !byId("note").value)) byId("note").value = flag.note;
 }
 
 function drawFilters() {
@@ -113,7 +123,7 @@ function drawFilters() {
 }
 
 /** Sends what the flag is to be, after what was sent before: a note must not arrive before its flag. */
-function sendFlag(flagged, note = "") {
+function sendFlag(flagged, note = null) {
   const pairId = shown?.pair?.pair_id;
   if (!pairId) return;
   const isShown = () => shown.pair?.pair_id === pairId;
@@ -122,7 +132,7 @@ function sendFlag(flagged, note = "") {
     try {
       const answer = await ask("/api/flag", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       if (isShown()) shown.flag = answer.flag;
-      say(note ? "Note kept" : flagged ? "Flagged" : "Flag taken off");
+      say(note !== null ? "Note kept" : flagged ? "Flagged" : "Flag taken off");
     } finally {
       if (isShown()) drawFlag(shown.flag);
     }
@@ -134,7 +144,7 @@ function say(text) {
 }
 
 const actions = {
-  next: () => shown?.pair && show({ after: shown.pair.place }),
+  next: () => shown && show(shown.pair ? { after: shown.pair.place } : {}),
   previous: () => shown?.pair && show({ before: shown.pair.place }),
   flag: () => sendFlag(shown?.flag === null),
   note: () => {

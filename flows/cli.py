@@ -12,33 +12,38 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.cli_browse import browse
+from flows.cli_demo import demo
 from flows.cli_estimate import run_estimate
 from flows.cli_evaluation import compare, evaluate
 from flows.cli_export import export
 from flows.cli_factory import run_factory
 from flows.cli_importing import app as importing
 from flows.cli_maintenance import compact, doctor_store, gc
-from flows.cli_operate import down, resume, up
+from flows.cli_operate import down, up
 from flows.cli_options import Data, Json
 from flows.cli_report import report
+from flows.cli_resume import resume
 from flows.cli_score import app as score
 from flows.cli_scripted import app as scripted_server
 from flows.cli_training import train
-from flows.environment import prepare_environment
-from flows.stopping import TerminatedError, stoppable
+from flows.output import PipedConsole, delivered
+from flows.stopping import TerminatedError
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.version import VERSION
-from storage.roots import data_root
+from storage.roots import data_root, require_there
 
 app = App(
     name="rpo",
     help="Makes preference pairs for Reverse Preference Optimization: seeds in, audited pairs out.",
     version=VERSION,
     suppress_keyboard_interrupt=False,  # we say what is safe, below
+    console=PipedConsole(),
+    error_console=PipedConsole(stderr=True),
 )
 
 
+app.command(demo)
 app.command(train)
 app.command(evaluate)
 app.command(compare)
@@ -57,57 +62,18 @@ app.command(importing)
 
 def run_command() -> None:
     """Run the command line; an error of the factory is shown in its own words, with exit code 1 (2: wrong input)."""
-    try:
-        app()
-    except FactoryError as error:
-        from flows.terminal import show_error
+    with delivered():
+        try:
+            app()
+        except FactoryError as error:
+            from flows.terminal import show_error
 
-        show_error(error)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
-    except KeyboardInterrupt as stopped:
-        print("Stopped. Everything completed is stored; the same command goes on from there.", file=sys.stderr)
-        number = stopped.signal if isinstance(stopped, TerminatedError) else signal.SIGINT
-        sys.exit(128 + number)  # as a shell says it
-
-
-@app.command
-def demo(
-    *,
-    train: Annotated[
-        bool, Parameter(negative="", help="Also train the policy on the pairs, and measure it before and after.")
-    ] = False,
-    data: Data = "data",
-    as_json: Json = False,
-) -> None:
-    """Run the whole factory on the embedded model: no key, no server, no download. Minutes on two cores."""
-    from models.demo import EVALUATION, FACTORY, TRAINING
-
-    folder = {"data": data}
-    settings = FACTORY.model_copy(update=folder)
-    if not train:
-        run_factory(settings, as_json)
-        return
-    from tasks.training.launch import require_extra
-
-    require_extra()
-    prepare_environment(quiet=True)
-    # imported here: Prefect takes seconds
-    from flows.demo import demo_with_training
-    from flows.terminal import out, show_next_steps, show_progress, show_summary
-    from flows.terminal_evaluation import show_evaluation
-    from flows.terminal_training import show_training
-
-    with stoppable(), show_progress():
-        outcome = demo_with_training(settings, TRAINING.model_copy(update=folder), EVALUATION.model_copy(update=folder))
-    if as_json:
-        print(outcome.model_dump_json())
-        return
-    show_summary(outcome.factory)
-    out.print()
-    show_training(outcome.training)
-    out.print()
-    show_evaluation(outcome.evaluation)
-    show_next_steps(outcome.factory, data)
+            show_error(error)
+            sys.exit(2 if isinstance(error, SettingsError) else 1)
+        except KeyboardInterrupt as stopped:
+            print("Stopped. Everything completed is stored; the same command goes on from there.", file=sys.stderr)
+            number = stopped.signal if isinstance(stopped, TerminatedError) else signal.SIGINT
+            sys.exit(128 + number)  # as a shell says it
 
 
 @app.command
@@ -208,7 +174,9 @@ def sql(statement: str, *, data: Data = "data", as_json: Json = False) -> None:
     from flows.terminal import out
     from storage.catalog import query
 
-    result = query(data_root(data), statement)
+    root = data_root(data)
+    require_there(root)
+    result = query(root, statement)
     if as_json:
         print(result.to_json())
         return

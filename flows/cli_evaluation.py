@@ -79,7 +79,7 @@ def evaluate(
                 "max_tokens": max_tokens, "seed": seed or 0,
             },
         )  # fmt: skip
-        _run_benchmark(chosen, as_json)
+        run_benchmark(chosen, as_json)
         return
     if file is not None or limit is not None:
         raise SettingsError(
@@ -91,7 +91,11 @@ def evaluate(
         "run": run or "demo", "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
         "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
     }  # fmt: skip
-    settings = _validated(EvaluationSettings, given)
+    run_evaluation(_validated(EvaluationSettings, given), as_json)
+
+
+def run_evaluation(settings: EvaluationSettings, as_json: bool) -> None:
+    """Measure models on held-out dialogues in this process and show what it came to."""
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds, and a wrong option need not wait for it
     from flows.evaluation import evaluate as evaluate_flow
@@ -104,6 +108,21 @@ def evaluate(
         print(summary.model_dump_json())
     else:
         show_evaluation(summary)
+
+
+def run_benchmark(settings: BenchmarkSettings, as_json: bool) -> None:
+    """Measure models on a benchmark in this process and show what it came to."""
+    prepare_environment(quiet=True)
+    from flows.benchmark import evaluate_benchmark
+    from flows.terminal import show_progress
+    from flows.terminal_benchmark import show_benchmark
+
+    with stoppable(), show_progress():
+        summary = evaluate_benchmark(settings)
+    if as_json:
+        print(summary.model_dump_json())
+    else:
+        show_benchmark(summary)
 
 
 def compare(
@@ -173,20 +192,6 @@ def _benchmark_settings(config: Path | None, given: Mapping[str, object]) -> Ben
         if given["run"] is None:
             values["policy"] = settings.roles.policy.endpoint
     return _validated(BenchmarkSettings, values)
-
-
-def _run_benchmark(settings: BenchmarkSettings, as_json: bool) -> None:
-    prepare_environment(quiet=True)
-    from flows.benchmark import evaluate_benchmark
-    from flows.terminal import show_progress
-    from flows.terminal_benchmark import show_benchmark
-
-    with stoppable(), show_progress():
-        summary = evaluate_benchmark(settings)
-    if as_json:
-        print(summary.model_dump_json())
-    else:
-        show_benchmark(summary)
 
 
 def _endpoints(config: Path | None) -> dict[str, Endpoint]:

@@ -45,7 +45,7 @@ def verdicts(
     What no check decides is reversed by the settings' author; where there is none, negated as a whole.
     """
     answers = AnswersFile(path=str(file), layout=layout, history=history, judge=judge)
-    _import(answers, _settings(run, data, config, set_), judged=True, as_json=as_json)
+    run_import(answers, _settings(run, data, config, set_), judged=True, as_json=as_json)
 
 
 def responses(
@@ -60,7 +60,7 @@ def responses(
 ) -> None:
     """Responses without verdicts: judged by the checks and the settings' judge, then reversed and paired."""
     answers = AnswersFile(path=str(file))
-    _import(answers, _settings(run, data, config, set_), judged=False, as_json=as_json)
+    run_import(answers, _settings(run, data, config, set_), judged=False, as_json=as_json)
 
 
 def records(
@@ -82,7 +82,7 @@ def records(
 
     settings = _settings(run, data, config, set_)
     if tell_records(file) == "detail":
-        _import(AnswersFile(path=str(file), layout="detail"), settings, judged=True, as_json=as_json)
+        run_import(AnswersFile(path=str(file), layout="detail"), settings, judged=True, as_json=as_json)
         return
     from flows.terminal_answers import show_training_rows
     from flows.training_rows import import_training_rows
@@ -101,7 +101,15 @@ def _settings(run: str, data: str | None, config: Path | None, set_: list[str] |
     return load_settings(config, environ=os.environ, overrides=overrides)
 
 
-def _import(answers: AnswersFile, settings: FactorySettings, *, judged: bool, as_json: bool) -> None:
+def run_import(answers: AnswersFile, settings: FactorySettings, *, judged: bool, as_json: bool) -> None:
+    """Make a run of the answers of a file in this process, and show what it came to.
+
+    Args:
+        answers: The file.
+        settings: Those of the run.
+        judged: The file has the verdicts.
+        as_json: One JSON document on standard output.
+    """
     data_root(settings.data)  # a store that cannot be used is said before Prefect starts
     prepare_environment(quiet=True)
     # imported here: Prefect takes seconds

@@ -1,4 +1,4 @@
-"""The commands ``rpo up``, ``rpo down`` and ``rpo resume``."""
+"""The commands ``rpo up`` and ``rpo down``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli_factory import run_factory
 from flows.cli_options import Json
 from flows.environment import prepare_environment
 from flows.services import state_folder
-from flows.stopping import stoppable
 from models.loading import load_settings
 
 
@@ -51,27 +49,3 @@ def down() -> None:
 
     stopped = stop_all()
     out.print(f"Stopped: {', '.join(stopped)}." if stopped else f"Nothing is up (by {state_folder()}).", markup=False)
-
-
-def resume(
-    *,
-    run: Annotated[str | None, Parameter(help="Name of the run; without: the last one.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Go on with the last run that failed, crashed or was cancelled, where it ran before: by a worker, or here.
-
-    Only what is missing is made, and no completed call again.
-    """
-    prepare_environment(quiet=True)
-    # imported here: Prefect takes seconds
-    from flows.resume import resume_run
-    from flows.terminal_operate import announce_resumed
-
-    with stoppable():
-        resumed = resume_run(run)
-    if as_json and resumed.settings is None:
-        print(resumed.model_dump_json(exclude={"settings", "policy"}))
-        return
-    announce_resumed(resumed)
-    if resumed.settings is not None:
-        run_factory(resumed.settings, as_json, resumed.policy)

@@ -40,16 +40,21 @@ def train(
         return
     given = {"run": run, "data": data, "training.method": method, "name": name}
     overrides = [*(set_ or []), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
-    wanted = load_as(TrainingSettings, config, overrides=overrides, keys=KEYS)
+    run_training(load_as(TrainingSettings, config, overrides=overrides, keys=KEYS), as_json)
+
+
+def run_training(settings: TrainingSettings, as_json: bool) -> None:
+    """Train in this process, as far as the trainer's own is not it, and show what it came to."""
+    prepare_environment(quiet=True)
     # imported here: Prefect takes seconds
     from flows.terminal import show_progress
     from flows.terminal_training import show_training, show_training_next
     from flows.training import train as train_flow
 
     with stoppable(), show_progress():
-        outcome = train_flow(wanted)
+        outcome = train_flow(settings)
     if as_json:
         print(outcome.model_dump_json())
     else:
         show_training(outcome)
-        show_training_next(wanted)
+        show_training_next(settings)

@@ -25,6 +25,7 @@ from prefect.workers.process import ProcessWorker
 from flows.automations import Installed, install, remind, unfinished
 from flows.run import PROJECT_ROOT
 from flows.services import SERVER, Service, server_url, services, state_folder
+from flows.stopping import no_answer
 from models.base import Strict
 from models.errors import PrefectServerError, SettingsError
 from models.settings import FactorySettings
@@ -123,7 +124,8 @@ def _find_server(port: int | None) -> tuple[str, list[str]]:
                 safe="Nothing was started.",
                 next_step="Leave one of them out.",
             )
-        _require_answer(named)
+        if not _answers(named):
+            raise no_answer(named)
         return named, []
     wanted = port or get_current_settings().server.api.port
     api = f"http://127.0.0.1:{wanted}/api"
@@ -155,16 +157,6 @@ def _answers(api: str) -> bool:
         return httpx.get(f"{api}/health", timeout=5).is_success
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
-
-
-def _require_answer(api: str) -> None:
-    if not _answers(api):
-        raise PrefectServerError(
-            f"The Prefect server {api} does not answer, which PREFECT_API_URL names.",
-            safe="Nothing was started.",
-            next_step="Start it; or unset PREFECT_API_URL (`prefect config view` shows where it is set), and `rpo up` "
-            "starts one.",
-        )
 
 
 def _wait(is_ready: Callable[[], bool], service: Service, seconds: float) -> None:

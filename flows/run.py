@@ -93,7 +93,7 @@ class Run:
         self.calls += [read_calls(future.state.message) for future in futures if future.state.is_completed()]
         self.register(ref for refs in collected for ref in refs)
         if failures:
-            raise _explain(failures, len(futures), self.book.manifest)
+            raise _explain(failures, len(futures), self.settings.run)
         return collected
 
     def register(self, refs: Iterator[PartRef] | Sequence[PartRef]) -> None:
@@ -116,7 +116,7 @@ def _result(part: Part) -> PartRef:
     return part if isinstance(part, PartRef) else part.result()
 
 
-def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: Manifest) -> StageError:
+def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: str) -> StageError:
     """One sentence for what failed: the first cause, and how many batches share the fate.
 
     A batch that waits for a failed one is not a cause.
@@ -133,13 +133,11 @@ def _explain(failures: Sequence[PrefectFuture[PartRef]], total: int, run: Manife
         what, mend = first.what, first.next_step
     elif isinstance(first, BaseException):
         what = f"{type(first).__name__}: {first}"
-    # an import needs its file again
-    resume = "" if run.imported else f"`rpo resume --run {run.run}`, "
     return StageError(
         f"{len(failures)} of {total} batches did not finish: {what}",
         safe="All other batches and all completed calls are stored.",
-        next_step=f"{mend or 'Mend the cause.'} Then {resume}Retry in the UI or the same command again: only what is "
-        "missing is made.",
+        next_step=f"{mend or 'Mend the cause.'} Then `rpo resume {run}`, Retry in the UI or the same command again: "
+        "only what is missing is made.",
     )
 
 

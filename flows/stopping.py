@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from models.errors import PrefectServerError
+
 
 class TerminatedError(KeyboardInterrupt):
     """A signal other than Ctrl-C's came: what that ends, ends by this too.
@@ -25,18 +27,30 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     raise TerminatedError(number)
 
 
-def _start_temporary_server() -> None:
-    """Start Prefect's temporary server, where there is no other, in a process group of its own.
+def _find_server() -> None:
+    """Start Prefect's temporary server, where no other is named, in a process group of its own.
 
     A terminal and ``timeout`` send a signal to the whole group of a command, and a run whose server is gone first
     waits for it for minutes. Prefect has no option for that.
+
+    Raises:
+        PrefectServerError: Nothing listens at the address that is named.
     """
-    from prefect.server.api.server import SubprocessASGIServer
+    import httpx
+    from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
-    if settings.api.url or not settings.server.ephemeral.enabled:
+    if settings.api.url:
+        with get_client(sync_client=True) as client:
+            # one that is only slow is waited for, by whatever asks it
+            if isinstance(client.api_healthcheck(), httpx.ConnectError):
+                raise no_answer(settings.api.url)
         return
+    if not settings.server.ephemeral.enabled:
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
     popen = subprocess.Popen
     subprocess.Popen = functools.partial(popen, start_new_session=True)  # type: ignore[assignment,misc]
     try:
@@ -46,12 +60,23 @@ def _start_temporary_server() -> None:
         subprocess.Popen = popen  # type: ignore[misc]
 
 
+def no_answer(api: str) -> PrefectServerError:
+    """The server that a person has named is not there."""
+    return PrefectServerError(
+        f"The Prefect server {api} does not answer, which PREFECT_API_URL names.",
+        safe="Nothing was started.",
+        next_step="Start it; or unset PREFECT_API_URL (`prefect config view` shows where it is set), and `rpo up` "
+        "starts one.",
+    )
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Around the flow that a command runs.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
+        PrefectServerError: There is no server where one should be.
         TerminatedError: SIGTERM, or SIGHUP where ``nohup`` has not switched it off.
     """
     heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -59,7 +84,7 @@ def stoppable() -> Iterator[None]:
         if before is not signal.SIG_IGN:
             signal.signal(number, _terminate)
     try:
-        _start_temporary_server()
+        _find_server()
         yield
     finally:
         for number, before in heard.items():

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from flows import run as current_run
+from flows.output import PipedConsole
 from flows.report import report_path
 from flows.rounds import tabulate_rounds
 from flows.terminal_accounts import say_cost, say_diversity, say_failures, tabulate_accounts
@@ -26,8 +26,8 @@ from models.errors import FactoryError
 from models.summary import NOISE_CASES, RunSummary
 from storage.roots import machine_dir
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = PipedConsole(highlight=False, soft_wrap=True)
+err = PipedConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def show_error(error: FactoryError) -> None:

@@ -39,6 +39,8 @@ def announce_resumed(resumed: Resumed) -> None:
     what = f"Run [bold]{resumed.run}[/] (flow run {escape(resumed.flow_run)}) is {resumed.state}"
     if resumed.by == "nobody":
         err.print(f"{what}: there is nothing to resume.{at}")
+        if resumed.may_be_gone:
+            err.print("If its process is gone, the same command again goes on with it.")
         return
     err.print(f"{what}: {escape(resumed.message)}")
     if resumed.by == "this process":

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from models.base import digest
+from models.errors import SettingsError, StorageError
 from storage.objects import ObjectPath, endpoint_address, parse_address
 
 Root = Path | ObjectPath
@@ -25,17 +26,41 @@ def data_root(address: str | Path) -> Root:
     """The data folder of a setting or an option; a store is asked once a process whether it can be used.
 
     Raises:
-        SettingsError: It is another kind of address, or the extra ``s3`` is not installed.
+        SettingsError: It is a file or another kind of address, or the extra ``s3`` is not installed.
         StorageError: The store has no such bucket, refuses, or does not answer.
     """
-    if isinstance(address, Path) or "://" not in address:
-        return Path(address)
+    if isinstance(address, Path):
+        return address
+    if "://" not in address:
+        return _no_file(Path(address))
     root = parse_address(address)
     door = (endpoint_address(), root.bucket)
     if door not in _usable:
         root.require_bucket()
         _usable.add(door)
     return root
+
+
+def _no_file(folder: Path) -> Path:
+    if os.path.isfile(folder):  # Path.is_file raises where a folder above may not be entered
+        raise SettingsError(
+            f"The data is a folder, and {folder} is a file.",
+            safe="Nothing was changed.",
+            next_step="Check --data (or `data` in the settings), which names it.",
+        )
+    return folder
+
+
+def require_there(root: Root) -> None:
+    """Refuse a data folder that is not there: a command that only reads would make it of a wrong name.
+
+    Raises:
+        StorageError: There is no such folder. (A store was asked before.)
+    """
+    if isinstance(root, Path) and not root.is_dir():
+        raise StorageError(
+            f"There is no data folder {root}.", safe="Nothing was changed.", next_step="Check --data, which names it."
+        )
 
 
 def machine_dir(root: Root | str) -> Path:

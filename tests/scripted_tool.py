@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> Non
     server = ScriptedServer(script, port=options.port)
     try:
         asyncio.run(_run(server, render_settings((*script.models, "scripted")[0], bool(script.key))))
+    except BrokenPipeError:
+        raise  # who reads the output is gone
     except OSError as error:
         parser.error(f"cannot listen on port {options.port}: {error.strerror}; --port 0 takes any free one")
     print(f"\n{render_summary(server)}", file=sys.stderr)

@@ -31,7 +31,8 @@ from flows.stopping import TerminatedError
 from models.errors import FactoryError, SettingsError
 from models.loading import SETTINGS_FILE, describe_settings, load_settings
 from models.version import VERSION
-from storage.roots import data_root, require_there
+from storage.places import require_data
+from storage.roots import data_root
 
 app = App(
     name="rpo",
@@ -175,7 +176,7 @@ def sql(statement: str, *, data: Data = "data", as_json: Json = False) -> None:
     from storage.catalog import query
 
     root = data_root(data)
-    require_there(root)
+    require_data(root)
     result = query(root, statement)
     if as_json:
         print(result.to_json())

@@ -13,6 +13,7 @@ from flows.cli_options import Data, Json
 from models.errors import SettingsError
 from storage.compaction import MANY_PARTS, Compaction, compact_runs
 from storage.garbage import GRACE_HOURS, GarbageReport, Total, free_garbage, look_for_garbage
+from storage.places import require_data
 from storage.roots import data_root
 
 
@@ -54,6 +55,7 @@ def compact(
     if above < 1:
         raise SettingsError("--above is a number of parts, from 1.", safe="Nothing was compacted.")
     root = data_root(data)
+    require_data(root)
     done = compact_runs(root, run=run, above=above)
     if done:
         # imported here: DuckDB weighs 40 MB

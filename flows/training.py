@@ -159,13 +159,19 @@ def _config(training: Training, rows: Path) -> TrainingConfig:
     model, adapter = (options.model, None) if options.model else policy_weights(training.manifest, training.settings)
     return TrainingConfig(
         **options.model_dump(exclude={"model"}),
-        model=model,
+        model=place_of(model),
         adapter=adapter,
         run=training.settings.run,
         train_file=str(rows / "train.jsonl"),
         validation_file=str(validation) if validation.stat().st_size else None,
         output=str(training.folder),
     )
+
+
+def place_of(model: str) -> str:
+    """A model beside the person, in full: the trainer's process works in another folder."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if model != EMBEDDED_MODEL and path.exists() else model
 
 
 def policy_weights(manifest: Manifest, settings: TrainingSettings) -> tuple[str, str | None]:

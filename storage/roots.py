@@ -51,18 +51,6 @@ def _no_file(folder: Path) -> Path:
     return folder
 
 
-def require_there(root: Root) -> None:
-    """Refuse a data folder that is not there: a command that only reads would make it of a wrong name.
-
-    Raises:
-        StorageError: There is no such folder. (A store was asked before.)
-    """
-    if isinstance(root, Path) and not root.is_dir():
-        raise StorageError(
-            f"There is no data folder {root}.", safe="Nothing was changed.", next_step="Check --data, which names it."
-        )
-
-
 def machine_dir(root: Root | str) -> Path:
     """The folder of this machine for a DATA: DATA itself where it is a folder.
 

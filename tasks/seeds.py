@@ -40,7 +40,10 @@ def read_seeds(path: Path, model: type[Seed], languages: list[Language]) -> list
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SeedError(f"The seed file {path} cannot be read: {error}.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SeedError(
+            f"The seed file {path} cannot be read: {why}.", next_step="Give another one, or mend this one."
+        ) from error
     lines = text.removesuffix("\n").split("\n")  # not splitlines: a text may hold U+2028
     id_field = next(iter(model.model_fields))
     seeds: list[Seed] = []

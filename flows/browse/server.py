@@ -198,7 +198,7 @@ def listen(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         raise SettingsError(
-            f"Port {port} cannot be listened on: {error}.",
+            f"Port {port} cannot be listened on: {str(error).rstrip('.')}.",
             next_step="Give another one: --port 0 takes any that is free.",
         ) from error
     return listening

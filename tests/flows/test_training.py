@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows.training import policy_model
+from flows.training import place_of, policy_model
 from models.errors import SettingsError
 from models.loading import load_as
 from models.training import TrainingSettings
@@ -75,6 +75,17 @@ def steps_of(data: Path, name: str) -> list[dict[str, Any]]:
     path = data / "training" / name / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [row for line in lines if line.endswith("}") and "loss" in (row := json.loads(line))]
+
+
+def test_a_model_beside_the_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "embedded").mkdir()
+    assert [place_of(model) for model in ("mine", "embedded", "organisation/name")] == [
+        str(tmp_path / "mine"),
+        "embedded",
+        "organisation/name",
+    ]
 
 
 def test_pairs_become_an_adapter_with_its_record(factory_run: Path, rpo: Rpo) -> None:

@@ -10,10 +10,11 @@ a local DATA both are one folder.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from models.base import digest
-from models.errors import SettingsError, StorageError
+from models.errors import SettingsError
 from storage.objects import ObjectPath, endpoint_address, parse_address
 
 Root = Path | ObjectPath
@@ -26,13 +27,13 @@ def data_root(address: str | Path) -> Root:
     """The data folder of a setting or an option; a store is asked once a process whether it can be used.
 
     Raises:
-        SettingsError: It is a file or another kind of address, or the extra ``s3`` is not installed.
+        SettingsError: It may not be read, is a file or another kind of address, or the extra ``s3`` is not installed.
         StorageError: The store has no such bucket, refuses, or does not answer.
     """
     if isinstance(address, Path):
         return address
     if "://" not in address:
-        return _no_file(Path(address))
+        return _folder(address)
     root = parse_address(address)
     door = (endpoint_address(), root.bucket)
     if door not in _usable:
@@ -41,14 +42,22 @@ def data_root(address: str | Path) -> Root:
     return root
 
 
-def _no_file(folder: Path) -> Path:
-    if os.path.isfile(folder):  # Path.is_file raises where a folder above may not be entered
-        raise SettingsError(
-            f"The data is a folder, and {folder} is a file.",
-            safe="Nothing was changed.",
-            next_step="Check --data (or `data` in the settings), which names it.",
-        )
-    return folder
+def _folder(address: str) -> Path:
+    """A folder that is not there yet is one too."""
+    folder = Path(address)
+    try:
+        is_folder, is_open = stat.S_ISDIR(folder.stat().st_mode), os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:
+        is_folder, is_open = True, False
+    except OSError:
+        return folder
+    if is_folder and is_open:
+        return folder
+    raise SettingsError(
+        f"The data folder {folder} may not be read by this user." if is_folder else f"The data {folder} is a file.",
+        safe="Nothing was changed.",
+        next_step="Give another folder: --data, or `data` in the settings.",
+    )
 
 
 def machine_dir(root: Root | str) -> Path:

@@ -17,6 +17,7 @@ import contextlib
 import gzip
 import json
 import logging
+import os
 import secrets
 import threading
 import time
@@ -220,13 +221,14 @@ def open_call_cache(root: Root) -> CallCache:
 def read_spending(root: Root) -> dict[str, float]:
     """What every run of a DATA has spent, as far as this machine knows; empty where it has asked nothing yet.
 
+    And where DATA may only be read: SQLite would write beside its database. Manifests of finished runs say it too.
     It does not look for what others have shared, as a run does: that can be gigabytes.
 
     Raises:
         StorageError: The call cache is damaged.
     """
     path = machine_dir(root) / CALL_CACHE_FILE
-    if not path.is_file():
+    if not path.is_file() or not all(os.access(place, os.W_OK) for place in (path, path.parent)):
         return {}
     with CallCache(path) as cache:
         return cache.spending()

@@ -25,8 +25,9 @@ import pyarrow as pa
 
 from benchmarks.judging import peak_mb
 from models.base import Language, digest
+from models.endpoints import Endpoint, Role, Roles
 from models.records import PartRef, PersonaSeed, Response, RoleSeed, SystemProfile, Turn, UserProfile
-from models.settings import Endpoint, FactorySettings, Role, Roles
+from models.settings import FactorySettings
 from storage.exports import export_run
 from storage.manifests import Manifest, load, save
 from storage.parts import PartStore

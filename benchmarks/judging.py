@@ -35,8 +35,9 @@ from benchmarks.judge_server import CONSTRAINTS
 from benchmarks.prefect_server import prefect_server
 from flows.environment import prepare_environment
 from models.base import digest
+from models.endpoints import Endpoint, Role, Roles
 from models.records import Constraint, PartRef, Response, SystemProfile, Turn
-from models.settings import Endpoint, FactorySettings, Judging, Role, Roles
+from models.settings import FactorySettings, Judging
 from storage.parts import PartStore
 
 LATENCY_S = 1.0

@@ -24,7 +24,8 @@ from pathlib import Path
 from benchmarks.judging import peak_mb
 from benchmarks.prefect_server import prefect_server
 from flows.environment import prepare_environment
-from models.settings import Dialogues, Endpoint, FactorySettings, Judging, Role, Roles, Seeds
+from models.endpoints import Endpoint, Role, Roles
+from models.settings import Dialogues, FactorySettings, Judging, Seeds
 
 TIMES, MAX_RATIO = 10, 1.2
 BATCH, SLOTS = 10, 4

@@ -14,13 +14,14 @@ from flows.factory import RUNNER
 from flows.run import Run, open_run
 from flows.scores import conclude, earlier_models, format_interval, keep_models
 from models.benchmarks import BenchmarkTurn, RefusedRow, Score
+from models.endpoints import EMBEDDED, Role, Roles
 from models.errors import SettingsError
 from models.evaluation import BenchmarkSettings, BenchmarkSummary, Difference, EvaluatedModel
 from models.loading import validate_settings
 from models.markdown import table
 from models.records import Metric, PartRef
 from models.runner import Runner
-from models.settings import EMBEDDED, FactorySettings, Role, Roles
+from models.settings import FactorySettings
 from storage.manifests import load, manifest_path
 from storage.roots import data_root
 from tasks.benchmarks import BENCHMARKS

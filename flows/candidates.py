@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.trained import finished_trainings, read_trained, serve_trained
+from models.endpoints import Endpoint
 from models.errors import FactoryError, SettingsError
 from models.evaluation import BASE
-from models.settings import Endpoint, FactorySettings
+from models.settings import FactorySettings
 from storage.roots import machine_dir
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

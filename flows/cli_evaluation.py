@@ -15,10 +15,10 @@ from flows.cli_options import Data, Json
 from flows.environment import prepare_environment
 from flows.stopping import stoppable
 from models.benchmarks import BenchmarkName
+from models.endpoints import Endpoint
 from models.errors import SettingsError
 from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.loading import SETTINGS_FILE, load_settings
-from models.settings import Endpoint
 
 Given = TypeVar("Given", bound=BaseModel)
 

@@ -15,9 +15,10 @@ import httpx
 
 from flows.services import server_url
 from models.base import Strict
+from models.endpoints import Endpoint
 from models.errors import FactoryError
 from models.records import PersonaSeed, RoleSeed
-from models.settings import Endpoint, FactorySettings
+from models.settings import FactorySettings
 from storage.leases import require_conditions
 from storage.roots import data_root, machine_dir
 from tasks.llm.engines import find_model, lora_file, require_package

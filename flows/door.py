@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from models.endpoints import RoleName
 from models.errors import SettingsError
-from models.settings import FactorySettings, RoleName
+from models.settings import FactorySettings
 from storage.manifests import ImportedFrom, load, manifest_path
 from storage.roots import data_root
 

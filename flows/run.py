@@ -22,9 +22,10 @@ from flows.runners import chosen_runner, require_runner
 from flows.slots import shared_slots
 from flows.watching import Listener, Watch
 from models.base import Language, digest
+from models.endpoints import RoleName
 from models.errors import FactoryError, StageError
 from models.records import PartRef
-from models.settings import FactorySettings, RoleName
+from models.settings import FactorySettings
 from storage.catalog import build_catalog
 from storage.locks import locked_run
 from storage.manifests import ImportedFrom, Manifest, RunBook

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from models.base import digest
+from models.endpoints import Endpoint, Serve
 from models.errors import AdapterError, SettingsError
-from models.settings import Endpoint, Serve
 from models.training import EMBEDDED_MODEL
 from tasks.llm.adapters import require_listed
 from tasks.llm.engines import find_model, model_file

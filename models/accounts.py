@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from models.base import Strict
-from models.settings import FactorySettings, Role, Roles
+from models.endpoints import Role, Roles
+from models.settings import FactorySettings
 
 
 class CallAccount(Strict):

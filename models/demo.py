@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from models.endpoints import Role, Roles
 from models.evaluation import EvaluationSettings
-from models.settings import Dialogues, FactorySettings, Role, Roles, Seeds
+from models.settings import Dialogues, FactorySettings, Seeds
 from models.training import PairFilter, TrainingOptions, TrainingSettings
 
 FACTORY = FactorySettings(

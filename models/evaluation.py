@@ -8,8 +8,9 @@ from pydantic import Field, field_validator
 
 from models.base import Strict
 from models.benchmarks import BenchmarkName, RefusedRow
+from models.endpoints import Endpoint, Role
 from models.records import Metric, PartRef
-from models.settings import Endpoint, Judging, Role
+from models.settings import Judging
 from models.sysbench import History
 
 BASE = "base"

@@ -11,9 +11,10 @@ from typing import Any, Literal, overload
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from models.base import Strict
+from models.endpoints import RoleName
 from models.errors import StorageError
 from models.records import PartRef
-from models.settings import RESERVED_RUNS, RoleName
+from models.settings import RESERVED_RUNS
 from storage.files import atomic_file
 from storage.roots import Root, list_stems
 

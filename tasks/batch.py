@@ -20,9 +20,10 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from models.base import digest
+from models.endpoints import RoleName
 from models.errors import FactoryError, StageError
 from models.records import Exclusion, LlmCall, PartRef
-from models.settings import FactorySettings, RoleName
+from models.settings import FactorySettings
 from storage.parts import PartStore
 from storage.roots import data_root, machine_dir
 from tasks.failure_counts import FailureCounts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.endpoints import RoleName
 from models.records import CallFailure
-from models.settings import RoleName
 
 EXAMPLE_CHARACTERS = 300
 

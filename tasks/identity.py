@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.base import digest
+from models.endpoints import RoleName
 from models.records import PartRef
-from models.settings import FactorySettings, RoleName
+from models.settings import FactorySettings
 from tasks.llm.prompts import (
     critic,
     judge,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from models.endpoints import Roles
 from models.loading import load_settings
-from models.settings import FactorySettings, Roles
+from models.settings import FactorySettings
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.toml"))
 

@@ -18,8 +18,9 @@ from typing import Any
 from flows.environment import prepare_environment
 from models import demo
 from models.base import Strict
+from models.endpoints import Endpoint, Role, Roles, Serve
 from models.evaluation import EvaluationSettings
-from models.settings import Constraints, Dialogues, Endpoint, FactorySettings, Role, Roles, Seeds, Serve
+from models.settings import Constraints, Dialogues, FactorySettings, Seeds
 from models.training import EMBEDDED_MODEL, TrainingOptions, TrainingSettings
 
 RUN = "rpo_vs_dpo"

@@ -28,8 +28,9 @@ from flows.report.trained import BenchmarkReport, TrainingReport, describe_bench
 from flows.summary import summarise_run
 from flows.terminal_accounts import say_cost, say_failures
 from models.agreement import JudgeAgreement
+from models.endpoints import RoleName
 from models.loading import validate_settings
-from models.settings import FactorySettings, RoleName
+from models.settings import FactorySettings
 from models.summary import RunSummary
 from storage import report_tables
 from storage.manifests import ImportedFrom, Manifest

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.settings import FactorySettings, Role, RoleName
+from models.endpoints import Role, RoleName
+from models.settings import FactorySettings
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN = "(not shown)"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 
+from models.endpoints import Endpoint
 from models.errors import AdapterError
-from models.settings import Endpoint
 
 _TIMEOUT_S = 60.0
 

@@ -6,8 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+from models.endpoints import Endpoint
 from models.errors import BudgetError
-from models.settings import Endpoint
 
 _TEMPLATE_TOKENS = 16
 """Tokens that a chat template puts around a message at most."""

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from models.base import digest
+from models.endpoints import Endpoint, Role
 from models.prompting import ChatMessage
-from models.settings import Endpoint, Role
 
 # Raise it only when the meaning of a hash changes: every stored answer is forgotten then.
 HASH_VERSION = 1

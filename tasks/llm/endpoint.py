@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
+from models.endpoints import Endpoint
 from models.errors import SettingsError
-from models.settings import Endpoint
 from tasks.llm.addresses import Address
 from tasks.llm.calls import Choice, Failure, read_choices
 from tasks.llm.failures import ATTEMPT_ERRORS, FailureReader, GaveUpError, TooLongError, TransientError

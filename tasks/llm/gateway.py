@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from models.base import digest
+from models.endpoints import Role, RoleName
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
-from models.settings import FactorySettings, Role, RoleName
+from models.settings import FactorySettings
 from storage.call_cache import CallCache, Payment
 from storage.roots import data_root, machine_dir
 from storage.shared_calls import open_call_cache

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.endpoints import Endpoint, Role, RoleName
 from models.records import LlmCall
-from models.settings import Endpoint, Role, RoleName
 from storage.call_cache import CachedCall, Payment
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, request_body
 from tasks.llm.endpoint import Answer, EndpointClient, Ticket

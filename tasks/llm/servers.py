@@ -16,8 +16,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+from models.endpoints import Endpoint
 from models.errors import ModelServerError
-from models.settings import Endpoint
 from tasks.llm.engines import ENGINES, PROJECT_ROOT, start_command, start_environment, start_timeout_s
 
 MAX_RESTARTS = 2

@@ -19,8 +19,8 @@ from typing import Any, Generic, get_args
 from pydantic import BaseModel
 
 from models.base import Language
+from models.endpoints import RoleName
 from models.prompting import ChatMessage
-from models.settings import RoleName
 from tasks.batch import Batch
 from tasks.llm.answers import Answer, AnswerFailure, UnreadableAnswerError, read_answer, schema_text
 from tasks.llm.calls import ChatRequest, ChatSample, Mode

@@ -15,10 +15,11 @@ from flows.comparison import compare_models
 from flows.evaluation import held_out_settings, load_trained
 from flows.held_out import hold_out_roles
 from flows.run import open_run
+from models.endpoints import EMBEDDED, Endpoint, Role, Roles, Serve
 from models.errors import AdapterError, FactoryError, SeedError, SettingsError, StorageError
 from models.evaluation import BenchmarkSettings, EvaluationSettings
 from models.records import RoleSeed
-from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Seeds, Serve
+from models.settings import FactorySettings, Seeds
 from storage.manifests import Manifest, load, save
 from storage.parts import PartStore
 from tasks.benchmarks.ifeval import IFEVAL

@@ -16,8 +16,9 @@ import pytest
 from flows.rounds import begin_round, earlier_settings
 from flows.trained import serve_trained
 from flows.training import policy_weights
+from models.endpoints import EMBEDDED, Endpoint, Role, Roles, Serve
 from models.errors import AdapterError, SettingsError, StorageError
-from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Serve
+from models.settings import FactorySettings
 from models.training import TrainingOptions, TrainingSettings
 from storage.manifests import Manifest, load, save
 from storage.parts import PartStore

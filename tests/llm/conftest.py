@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from models.settings import Endpoint, FactorySettings, Role, Roles
+from models.endpoints import Endpoint, Role, Roles
+from models.settings import FactorySettings
 from storage.call_cache import CallCache
 from tasks.llm import endpoint
 from tasks.llm.gateway import Gateway

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.doctor import check_all
-from models.settings import Endpoint
+from models.endpoints import Endpoint
 from tasks.llm import addresses
 from tasks.llm.addresses import IN_A_ROW, Address
 from tests.llm.conftest import Opener, Server, settings_to

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from models.endpoints import Endpoint, Role, Roles
 from models.errors import BudgetError
-from models.settings import Endpoint, FactorySettings, Role, Roles
+from models.settings import FactorySettings
 from storage.call_cache import CallCache
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.gateway import Gateway

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.settings import Endpoint, Role
+from models.endpoints import Endpoint, Role
 from tasks.llm.calls import MalformedAnswerError, clean_text, hash_requests, read_choices, request_body
 from tasks.llm.limits import MAX_PAUSE_S, retry_after
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from models.endpoints import Endpoint
 from models.errors import EndpointError, SettingsError
-from models.settings import Endpoint
 from tasks.llm.addresses import IN_A_ROW
 from tasks.llm.calls import FailureKind
 from tasks.llm.endpoint import PAUSES_A_TRY, Answer, EndpointClient, Ticket

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from models.endpoints import EMBEDDED, Endpoint, Role, Roles, Serve
 from models.errors import ModelServerError
-from models.settings import EMBEDDED, Endpoint, FactorySettings, Role, Roles, Serve
+from models.settings import FactorySettings
 from storage.call_cache import CallCache
 from tasks.llm.calls import ChatRequest
 from tasks.llm.engines import ENGINES, PROJECT_ROOT, find_embedded_model
@@ -185,7 +186,7 @@ def test_nothing_is_started_for_what_is_stored(demo: Gateway, tmp_path: Path) ->
 
 PARENT = """
 import sys, time
-from models.settings import Endpoint, Serve
+from models.endpoints import Endpoint, Serve
 from tasks.llm.servers import ManagedServer
 server = ManagedServer("demo", Endpoint(model="tiny", serve=Serve(slots=1, context=512)), sys.argv[1])
 print(server.ensure_running(), server.pid, flush=True)

@@ -8,8 +8,9 @@ import pytest
 from pydantic import Field
 
 from models.base import Strict
+from models.endpoints import EMBEDDED, Role, Roles, Serve
 from models.errors import EndpointError, StageError
-from models.settings import EMBEDDED, FactorySettings, Role, Roles, Serve
+from models.settings import FactorySettings
 from tasks.batch import Batch
 from tasks.llm.gateway import close_gateway
 from tasks.llm.structured import MAX_QUOTED, MAX_ROUNDS, Question, Reply, ask_structured

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from models.endpoints import Endpoint, Role, Roles, Serve
 from models.errors import AdapterError, ModelServerError
 from models.prompting import ChatMessage
-from models.settings import Endpoint, FactorySettings, Role, Roles, Serve
+from models.settings import FactorySettings
 from storage.call_cache import CallCache
 from tasks.batch import Batch
 from tasks.llm.adapters import require_listed
@@ -165,7 +166,7 @@ def test_a_server_that_is_killed_is_started_again_and_leaves_nothing(server: Man
 
 PARENT = """
 import sys, time
-from models.settings import Endpoint
+from models.endpoints import Endpoint
 from tasks.llm.servers import ManagedServer
 server = ManagedServer("demo", Endpoint.model_validate_json(sys.argv[1]), sys.argv[2])
 print(server.ensure_running(), server.pid, flush=True)

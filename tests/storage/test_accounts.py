@@ -11,8 +11,9 @@ import pytest
 
 from models.accounts import CallAccount, find_unpriced
 from models.base import digest
+from models.endpoints import Endpoint, Role, Roles
 from models.records import LlmCall
-from models.settings import Endpoint, FactorySettings, Role, Roles
+from models.settings import FactorySettings
 from storage.accounts import read_accounts
 from storage.catalog import build_catalog
 from storage.manifests import Manifest, RunBook

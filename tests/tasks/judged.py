@@ -10,8 +10,9 @@ from typing import Any
 
 from models.base import Language
 from models.constraints import parse_check
+from models.endpoints import Endpoint, Role, Roles
 from models.records import Constraint, PartRef, Response, Reversal, SystemProfile, Turn
-from models.settings import Endpoint, FactorySettings, Judging, Role, Roles
+from models.settings import FactorySettings, Judging
 from storage.parts import PartStore
 from tasks.llm.gateway import close_gateway
 from tests.scripted_server import Script, ScriptedServer

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from models.endpoints import Endpoint, Role, Roles
 from models.records import RoleSeed
-from models.settings import Endpoint, FactorySettings, Role, Roles
+from models.settings import FactorySettings
 from tasks.batch import Batch, batches_at_once, stage_task
 
 

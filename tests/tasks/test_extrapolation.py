@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.settings import Endpoint, FactorySettings, Role, Roles, Seeds
+from models.endpoints import Endpoint, Role, Roles
+from models.settings import FactorySettings, Seeds
 from storage.sampled import CallsOf, Sample, SampledUnit, Tally
 from tasks.extrapolation import Sizes, count_seeds, extrapolate
 

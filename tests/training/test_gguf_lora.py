@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from models.endpoints import Endpoint, Serve
 from models.errors import AdapterError, ModelServerError
-from models.settings import Endpoint, Serve
 from tasks.llm.servers import ManagedServer
 from tasks.training.gguf_lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_identity, convert_lora
 from tests.tiny_model import write_first_layers

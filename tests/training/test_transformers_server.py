@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from models.endpoints import Endpoint, Role, Roles, Serve
 from models.errors import EndpointError, ModelServerError
-from models.settings import Endpoint, FactorySettings, Role, Roles, Serve
+from models.settings import FactorySettings
 from storage.call_cache import CallCache
 from tasks.llm.calls import ChatRequest
 from tasks.llm.gateway import Gateway

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from models.errors import PrefectServerError
+
+_TEMPORARY_SERVER = Path(__file__).with_name("temporary_server.py")
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -31,7 +34,8 @@ def _find_server() -> None:
     """Start Prefect's temporary server, where no other is named, in a process group of its own.
 
     A terminal and ``timeout`` send a signal to the whole group of a command, and a run whose server is gone first
-    waits for it for minutes. Prefect has no option for that.
+    waits for it for minutes. A command that is killed stops nothing: its server watches for that. Prefect has no option
+    for either.
 
     Raises:
         PrefectServerError: Nothing listens at the address that is named.
@@ -52,7 +56,12 @@ def _find_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     popen = subprocess.Popen
-    subprocess.Popen = functools.partial(popen, start_new_session=True)  # type: ignore[assignment,misc]
+
+    def start(args: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        # python -m uvicorn ...
+        return popen([args[0], str(_TEMPORARY_SERVER), *args[3:]], start_new_session=True, **options)
+
+    subprocess.Popen = start  # type: ignore[assignment,misc]
     try:
         with suppress(RuntimeError):  # the flow tries again, and then its error is shown
             SubprocessASGIServer().start()

@@ -160,3 +160,16 @@ def test_stopped_by_a_signal(rpo: Rpo, tmp_path: Path, sign: signal.Signals, cod
         assert len(completed(server)) == REQUESTS
     finally:
         stop(server.process)
+
+
+def test_a_killed_command_takes_its_temporary_server_along(rpo: Rpo, scripted: Scripted, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, scripted.base_url)
+    rpo.env = {name: value for name, value in rpo.env.items() if name != "PREFECT_API_URL"}
+    rpo.extra = {"PREFECT_HOME": str(tmp_path / "home")}
+    process = rpo.start("run", "--config", str(config))
+    wait_for(lambda: scripted.counts()["requests"] > 0)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    [server] = [pid for pid in children if b"temporary_server.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not Path(f"/proc/{server}").exists())

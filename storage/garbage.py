@@ -137,8 +137,8 @@ class _Search:
     def __init__(self, root: Root, grace_hours: float, unfinished: bool) -> None:
         require_data(root)
         self._store = PartStore(root)
-        now = read_clock(root)
-        before = now - grace_hours * 3600
+        # files of this machine are of its own disk's clock
+        self._now, self._here = read_clock(root), read_clock(self._store.machine)
         manifests = read_all_manifests(root)
         self._manifests, self._used = manifests, find_used(self._store, manifests)
         self._unfinished_runs = [manifest.run for manifest in manifests if manifest.status != "complete"]
@@ -146,7 +146,7 @@ class _Search:
         self.garbage: list[Item] = []
         self._kept: dict[Why, list[Item]] = {"young": [], "unfinished": []}
         unused = list(find_unused(self._store, self._used))
-        young = self._find_young(unused, before)
+        young = self._find_young(unused, grace_hours * 3600)
         for item in unused:
             if item.path.stem in young:
                 self._kept["young"].append(item)
@@ -156,12 +156,12 @@ class _Search:
                 self.garbage.append(item)
         going = {(item.what, item.path.stem) for item in self.garbage}
         for item in (*self._results(going), *self._migrated(), *self._compacted()):
-            self._sort(item, before)
+            self._sort(item, grace_hours * 3600)
         for item in (*self._scratch(), *self._uploads()):
             # an export takes no lock: without any grace the folder that one works in would be taken from it
-            self._sort(item, min(before, now - _SCRATCH_S))
+            self._sort(item, max(grace_hours * 3600, _SCRATCH_S))
         # they have a grace period of their own
-        self.garbage += self._temporaries(now)
+        self.garbage += self._temporaries()
 
     def report(self, *, deleted: bool, in_use: bool) -> GarbageReport:
         kinds = dict.fromkeys(item.what for item in self.garbage)
@@ -178,13 +178,18 @@ class _Search:
             left_alone=[*find_strangers(self._store.place), *self._left_alone],
         )
 
-    def _sort(self, item: Item, before: float) -> None:
-        (self._kept["young"] if item.modified > before else self.garbage).append(item)
+    def _sort(self, item: Item, grace_s: float) -> None:
+        (self._kept["young"] if self._is_young(item, grace_s) else self.garbage).append(item)
 
-    def _find_young(self, unused: Iterable[Item], before: float) -> set[str]:
+    def _is_young(self, item: Item | Entry, grace_s: float) -> bool:
+        now = self._here if isinstance(item.path, Path) else self._now
+        return item.modified > now - grace_s
+
+    def _find_young(self, unused: Iterable[Item], grace_s: float) -> set[str]:
         """The keys of young parts, and of what they were made from: made anew, that might be something else."""
-        young = [PartRef(dataset=item.what, key=item.path.stem, rows=0) for item in unused if item.modified > before]
-        return {ref.key for ref in find_lineage(self._store, young)}
+        young = [item for item in unused if self._is_young(item, grace_s)]
+        refs = [PartRef(dataset=item.what, key=item.path.stem, rows=0) for item in young]
+        return {ref.key for ref in find_lineage(self._store, refs)}
 
     def _results(self, going: set[tuple[str, str]]) -> Iterator[Item]:
         """Prefect's results of parts that are gone, or are going; and those of task runs that failed."""
@@ -247,14 +252,14 @@ class _Search:
             if upload.path.parent in ours and PART_NAME.fullmatch(upload.path.name):
                 yield Item("unfinished uploads", upload.path, upload.size, upload.modified, upload.upload_id)
 
-    def _temporaries(self, now: float) -> Iterator[Item]:
+    def _temporaries(self) -> Iterator[Item]:
         machine, place = self._store.machine, self._store.place
         folders = [machine, machine / MIGRATED_FOLDER, machine / COMPACTED_FOLDER]
         for path in dict.fromkeys(path for folder in folders for path in find_dead_temporaries(folder)):
             if not path.parent.is_symlink() and (entry := look_up(path)):
                 yield _item("temporaries", entry)
         for entry in list_files(place / RUNS_FOLDER):
-            if entry.path.name.startswith(PROBE_PREFIX) and entry.modified < now - _SCRATCH_S:
+            if entry.path.name.startswith(PROBE_PREFIX) and not self._is_young(entry, _SCRATCH_S):
                 yield _item("temporaries", entry)
 
 

@@ -1,20 +1,18 @@
 """How the checks measure text: words, sentences, capital words, the language.
 
 Where IFEval has a definition, this is it: its reference code decides what a word or a sentence is. Two of its tools
-are rebuilt here in linear time and without data downloads: punkt sentences, and the part of NLTK's word tokenizer
-that decides how many words are in capital letters.
+are rebuilt in linear time and without data downloads: punkt sentences (``sentences``), and the part of NLTK's word
+tokenizer that decides how many words are in capital letters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 
-import punkt
 from langdetect import LangDetectException
 from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
@@ -22,7 +20,6 @@ from models.base import Language
 
 _WORD = re.compile(r"\w+")
 
-_punkt_lock = Lock()
 _langdetect_lock = Lock()
 
 
@@ -33,7 +30,10 @@ def count_words(text: str) -> int:
 
 def split_sentences(text: str) -> list[str]:
     """The sentences of English ``text`` as NLTK's punkt model splits them, on which IFEval counts."""
-    return _sentence_splitter().tokenize(text)
+    # imported here: 2 MB that few runs need
+    from models.constraints.sentences import sentence_splitter
+
+    return sentence_splitter().tokenize(text)
 
 
 def detect_language(text: str) -> str | None:
@@ -50,34 +50,6 @@ def _detected(text: str) -> str | None:
         return str(detector.detect())
     except LangDetectException:
         return None
-
-
-class _NltkPunkt(punkt.PunktSentenceTokenizer):
-    """The package's splitter without its two improvements on NLTK, which IFEval's counts do not have.
-
-    NLTK takes the last mark of a final "!!!" for a sentence, and each dot of ". . ." for an end.
-    """
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(punkt.load_model("english"))
-        no_runs = replace(punkt.DEFAULT_LANGUAGE_VARS, multi_char_punct_pattern=r"(?!)")
-        self._boundaries = punkt.PunktBoundaryDetector(no_runs)
-
-    def _raw_spans(self, text: str) -> Iterator[tuple[int, int]]:
-        return self._candidate_spans(text)
-
-
-def _sentence_splitter() -> punkt.PunktSentenceTokenizer:
-    # tasks run on threads: the lock keeps two of them from loading the model at once
-    with _punkt_lock:
-        return _load_splitter()
-
-
-@cache
-def _load_splitter() -> punkt.PunktSentenceTokenizer:
-    return _NltkPunkt()
 
 
 def _language_detectors() -> DetectorFactory:

@@ -36,7 +36,9 @@ def evaluate(
             "several times. Without: base and every finished training run of the factory run.",
         ),
     ] = None,
-    systems: Annotated[int, Parameter(help="Held-out roles of each language at most; each has a twin.")] = 8,
+    systems: Annotated[
+        int | None, Parameter(help="Held-out roles of each language at most, each has a twin; without: 8.")
+    ] = None,
     turns: Annotated[int | None, Parameter(help="Turns of a dialogue; without: as in the run.")] = None,
     samples: Annotated[int | None, Parameter(help="Responses a turn; without: as in the run.")] = None,
     roles: Annotated[
@@ -58,11 +60,16 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, Parameter(help="With --benchmark: only the first so many dialogues.")] = None,
     history: Annotated[
-        Literal["own", "gt"],
-        Parameter(help="With --benchmark: dialogues go on from the model's own answers, or from those that it gives."),
-    ] = "own",
-    temperature: Annotated[float, Parameter(help="With --benchmark: sampling temperature.")] = 0.0,
-    max_tokens: Annotated[int, Parameter(help="With --benchmark: tokens of an answer at most.")] = 1024,
+        Literal["own", "gt"] | None,
+        Parameter(
+            help="With --benchmark: dialogues go on from the model's own answers (without: so), or from those that it "
+            "gives."
+        ),
+    ] = None,
+    temperature: Annotated[float | None, Parameter(help="With --benchmark: sampling temperature; without: 0.")] = None,
+    max_tokens: Annotated[
+        int | None, Parameter(help="With --benchmark: tokens of an answer at most; without: 1024.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure models: on held-out dialogues (roles, constraint texts and queries training has not seen) or a benchmark.
@@ -70,28 +77,29 @@ def evaluate(
     Again with more models or after a new training, it makes only what is missing. On a benchmark, base is the policy
     of --run, or without it that of the settings file, or the embedded model.
     """
+    common = _typed(run=run, data=data, models=model, name=name, seed=seed)
+    held_out = _typed(systems=systems, turns=turns, samples=samples, roles=roles and str(roles))
+    asked = _typed(
+        file=file and str(file), limit=limit, history=history, temperature=temperature, max_tokens=max_tokens
+    )
     if benchmark is not None:
-        chosen = _benchmark_settings(
-            config,
-            {
-                "benchmark": benchmark, "file": str(file) if file else None, "run": run, "data": data,
-                "models": model or [], "name": name, "limit": limit, "history": history, "temperature": temperature,
-                "max_tokens": max_tokens, "seed": seed or 0,
-            },
-        )  # fmt: skip
-        run_benchmark(chosen, as_json)
-        return
-    if file is not None or limit is not None:
-        raise SettingsError(
-            "--file and --limit are of a benchmark, and no --benchmark is given.",
-            safe="Nothing was started.",
-            next_step="Add --benchmark ifeval, or take --roles and --systems for held-out dialogues.",
-        )
-    given = {
-        "run": run or "demo", "data": data, "models": model or [], "name": name, "systems": systems, "turns": turns,
-        "samples": samples, "roles": str(roles) if roles else None, "seed": seed, "endpoints": _endpoints(config),
-    }  # fmt: skip
-    run_evaluation(_validated(EvaluationSettings, given), as_json)
+        _refuse(held_out, "of held-out dialogues, not of a benchmark", "Leave them out, or leave --benchmark out.")
+        run_benchmark(_benchmark_settings(config, {"benchmark": benchmark, **common, **asked}), as_json)
+    else:
+        _refuse(asked, "of a benchmark, and no --benchmark is given", "Leave them out, or add --benchmark ifeval.")
+        given = {**common, **held_out, "endpoints": _endpoints(config)}
+        run_evaluation(_validated(EvaluationSettings, given), as_json)
+
+
+def _typed(**options: object) -> dict[str, object]:
+    """The options that were typed; what was not is as the settings have it."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: Mapping[str, object], whose: str, next_step: str) -> None:
+    if options:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+        raise SettingsError(f"{names}: {whose}.", safe="Nothing was started.", next_step=next_step)
 
 
 def run_evaluation(settings: EvaluationSettings, as_json: bool) -> None:
@@ -189,7 +197,7 @@ def _benchmark_settings(config: Path | None, given: Mapping[str, object]) -> Ben
         values |= {"endpoints": settings.endpoints, "judge": settings.roles.judge}
         if "judging" in settings.model_fields_set:
             values["judging"] = settings.judging
-        if given["run"] is None:
+        if "run" not in given:
             values["policy"] = settings.roles.policy.endpoint
     return _validated(BenchmarkSettings, values)
 

@@ -92,6 +92,9 @@ def test_evaluate_again_and_compare(rpo: Rpo, scripted: Scripted, tmp_path: Path
     assert rpo.sql(data, counts) == [expected]
     assert "There is no training run 'nobody'" in one_message(rpo(*args, "--model", "nobody", code=2))
     assert "--systems" in one_message(rpo("evaluate", "--systems", "0", code=2))
+    mixed = one_message(rpo("evaluate", "--benchmark", "ifeval", "--systems", "3", "--turns", "2", code=2))
+    assert "--systems, --turns: of held-out dialogues" in mixed
+    assert "--max-tokens: of a benchmark" in one_message(rpo("evaluate", "--max-tokens", "9", code=2))
 
 
 def test_a_model_is_measured_by_its_own_answers_on_every_turn(tmp_path: Path) -> None:

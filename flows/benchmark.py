@@ -30,7 +30,7 @@ from tasks.benchmarks.base import Benchmark
 from tasks.benchmarks.dialogues import batch_dialogues, read_turns
 from tasks.benchmarks.measuring import compare_scores, measure_benchmark, tally_scores
 from tasks.identity import part_key
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tasks.measuring import Plan
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from models.endpoints import RoleName
 from models.errors import SettingsError
 from models.settings import FactorySettings
-from storage.manifests import ImportedFrom, load, manifest_path
+from storage.manifests import ImportedFrom, Manifest, load, manifest_path
 from storage.roots import data_root
 
 
@@ -50,23 +50,30 @@ def require_keys(settings: FactorySettings, roles: Sequence[RoleName]) -> None:
             )
 
 
+def find_earlier(settings: FactorySettings) -> Manifest | None:
+    """The run of that name that is there already.
+
+    Raises:
+        StorageError: Its manifest is damaged.
+    """
+    root = data_root(settings.data)
+    return load(root, settings.run) if manifest_path(root, settings.run).is_file() else None
+
+
 def refuse_other_kind(
-    settings: FactorySettings, of_kind: Mapping[str, str | None], imported: ImportedFrom | None
+    there: Manifest, settings: FactorySettings, of_kind: Mapping[str, str | None], imported: ImportedFrom | None
 ) -> None:
     """An evaluation, a sample or an import must not take the name of a factory run, nor the other way round.
 
     Args:
-        settings: Those of the run.
+        there: The run of that name.
+        settings: Those of the run that begins.
         of_kind: What the run is, by the fields of its manifest.
         imported: The file that it is imported from.
 
     Raises:
         SettingsError: A run of that name is of another kind.
     """
-    root = data_root(settings.data)
-    if not manifest_path(root, settings.run).is_file():
-        return
-    there = load(root, settings.run)
     same_kind = there.model_dump(include=set(of_kind)) == of_kind and (there.imported is None) == (imported is None)
     if not same_kind:
         what = "a factory run" if there.imported is None else f"an import of {there.imported.file!r}"
@@ -84,21 +91,18 @@ def refuse_other_kind(
         )
 
 
-def refuse_other_policy(settings: FactorySettings, policy: str | None) -> None:
+def refuse_other_policy(there: Manifest, policy: str | None) -> None:
     """A round must not take the name of another, nor lose its own by a forgotten option.
 
     Raises:
         SettingsError: The run of that name has another policy.
     """
-    root = data_root(settings.data)
-    if not manifest_path(root, settings.run).is_file():
-        return
-    there = load(root, settings.run).policy
-    if there != policy:
-        what = "its settings name" if there is None else f"the training run {there!r} made"
-        again = "without --policy" if there is None else f"with `--policy {there}`"
+    sampled = there.policy
+    if sampled != policy:
+        what = "its settings name" if sampled is None else f"the training run {sampled!r} made"
+        again = "without --policy" if sampled is None else f"with `--policy {sampled}`"
         raise SettingsError(
-            f"{settings.run!r} is the name of a run that sampled from the policy that {what}.",
+            f"{there.run!r} is the name of a run that sampled from the policy that {what}.",
             safe="Nothing was started.",
             next_step=f"Go on with it {again}, or give another name: `--run NAME`.",
         )

@@ -22,7 +22,7 @@ from models.settings import FactorySettings
 from storage.manifests import Manifest, load
 from storage.roots import data_root
 from storage.rounds import find_chain
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 
 
 @flow(name="evaluation", flow_run_name="evaluate {settings.run}", task_runner=RUNNER)

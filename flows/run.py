@@ -17,7 +17,7 @@ from prefect import Task, get_run_logger
 from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 
-from flows.door import refuse_idle_roles, refuse_other_kind, refuse_other_policy, require_keys
+from flows.door import find_earlier, refuse_idle_roles, refuse_other_kind, refuse_other_policy, require_keys
 from flows.runners import chosen_runner, require_runner
 from flows.slots import shared_slots
 from flows.watching import Listener, Watch
@@ -30,10 +30,9 @@ from storage.catalog import build_catalog
 from storage.locks import locked_run
 from storage.manifests import ImportedFrom, Manifest, RunBook
 from storage.parts import PartStore
-from storage.roots import Root, data_root, machine_dir
+from storage.roots import RESULTS_FOLDER, Root, data_root, machine_dir
 from storage.usage import using
-from tasks.batch import RESULTS_FOLDER
-from tasks.llm.gateway import admit_calls, close_gateway
+from tasks.llm.gateways import admit_calls, close_gateway
 from tasks.work import Calls, add_calls, read_calls
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -182,8 +181,9 @@ def open_run(
     store.sweep()
     with locked_run(store.place, settings.run, _say) as require_lock, using(store.place, _say):
         of_kind = {"evaluates": evaluates, "benchmark": benchmark, "estimates": estimates}
-        refuse_other_kind(settings, of_kind, imported)
-        refuse_other_policy(settings, policy)
+        if (there := find_earlier(settings)) is not None:
+            refuse_other_kind(there, settings, of_kind, imported)
+            refuse_other_policy(there, policy)
         manifest = _begin_manifest(settings).model_copy(
             update={**of_kind, "policy": policy, "previous": previous, "imported": imported}
         )

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from models.errors import SettingsError
 from models.settings import FactorySettings
-from tasks.llm.gateway import close_gateways_of
+from tasks.llm.gateways import close_gateways_of
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

@@ -26,9 +26,8 @@ from storage.objects import ObjectPath
 from storage.part_check import check_part
 from storage.parts import PART_NAME, SCHEMA_FILE, PartStore
 from storage.places import delete_command, for_each, list_files, require_data
-from storage.roots import Root, list_stems
+from storage.roots import RESULTS_FOLDER, Root, list_stems
 from storage.shared_calls import CALLS_FOLDER, read_shared_calls
-from storage.strangers import RESULTS_FOLDER
 from storage.usage import is_in_use
 from storage.used import find_used
 

@@ -26,8 +26,8 @@ from storage.manifests import RUNS_FOLDER
 from storage.migrated import MIGRATED_FOLDER, migrated_store
 from storage.parts import PART_NAME, PartStore
 from storage.places import Entry, for_each, list_files, look_up, read_clock, require_data
-from storage.roots import Root
-from storage.strangers import RESULTS_FOLDER, find_strangers
+from storage.roots import RESULTS_FOLDER, Root
+from storage.strangers import find_strangers
 from storage.usage import alone, is_in_use
 from storage.used import find_lineage, find_used, read_all_manifests
 

@@ -17,6 +17,11 @@ from models.base import digest
 from models.errors import SettingsError
 from storage.objects import ObjectPath, endpoint_address, parse_address
 
+RESULTS_FOLDER = "prefect"
+"""Folder of DATA, or of this machine where DATA is a store, with Prefect's references to the parts of finished tasks.
+
+Another machine does without it: its task finds the part, which is the truth, and is done."""
+
 Root = Path | ObjectPath
 """DATA, or a file in it."""
 

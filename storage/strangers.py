@@ -16,11 +16,8 @@ from storage.manifests import LOCK_SUFFIX, RUNS_FOLDER
 from storage.migrated import MIGRATED_FOLDER
 from storage.parts import PART_NAME, SCHEMA_FILE
 from storage.places import list_entries
-from storage.roots import Root
+from storage.roots import RESULTS_FOLDER, Root
 from storage.shared_calls import CALLS_FOLDER
-
-RESULTS_FOLDER: Final = "prefect"
-"""Where Prefect keeps the results of task runs: see ``tasks.batch``."""
 
 _OURS: Final = {
     *DATASETS, RUNS_FOLDER, FLAGS_FOLDER, CALLS_FOLDER, MIGRATED_FOLDER, COMPACTED_FOLDER, RESULTS_FOLDER,

@@ -25,20 +25,15 @@ from models.errors import FactoryError, StageError
 from models.records import Exclusion, LlmCall, PartRef
 from models.settings import FactorySettings
 from storage.parts import PartStore
-from storage.roots import data_root, machine_dir
+from storage.roots import RESULTS_FOLDER, data_root, machine_dir
 from tasks.failure_counts import FailureCounts
 from tasks.identity import incomplete_key, part_key, stage_identity
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
-from tasks.llm.gateway import open_gateway
+from tasks.llm.gateways import open_gateway
 from tasks.work import describe_work, place_of
 
 Row = TypeVar("Row", bound=BaseModel)
 Rows = Iterable[BaseModel]
-
-RESULTS_FOLDER = "prefect"
-"""Folder of DATA, or of this machine where DATA is a store, with Prefect's references to the parts of finished tasks.
-
-Another machine does without it: its task finds the part, which is the truth, and is done."""
 
 FEW_CALLS = 10
 """A share of fewer calls says nothing: of the first two of a batch, one lost is half."""

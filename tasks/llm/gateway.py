@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
 import dataclasses
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from models.base import digest
 from models.endpoints import Role, RoleName
 from models.errors import FactoryError, SettingsError
 from models.records import LlmCall
 from models.settings import FactorySettings
 from storage.call_cache import CallCache, Payment
-from storage.roots import data_root, machine_dir
-from storage.shared_calls import open_call_cache
+from storage.roots import machine_dir
 from tasks.llm.budget import Budget, highest_price
 from tasks.llm.calls import ChatRequest, ChatSample, Mode, hash_requests
 from tasks.llm.commits import CommitWriter
@@ -101,7 +97,7 @@ class Gateway:
         # more than one round only where another batch gave up a sample that this one waited for
         while missing := dict.fromkeys(h for hashes in wanted for h in hashes if h not in samples):
             if self._closed:
-                raise _closed_error()
+                raise closed_error()
             samples |= self._answer(role_name, role, stage, requests, wanted, missing)
         result, seen = [], set[str]()
         for hashes in wanted:
@@ -200,7 +196,7 @@ class Gateway:
     def _client(self, name: str) -> EndpointClient:
         with self._lock:
             if self._closed:
-                raise _closed_error()
+                raise closed_error()
             if name not in self._clients:
                 here = str(machine_dir(self._settings.data))
                 self._clients[name] = EndpointClient(name, self._settings.share(name), here)
@@ -210,12 +206,12 @@ class Gateway:
         with self._lock:
             # under the lock: once closed, the loop would never run it
             if self._closed:
-                raise _closed_error()
+                raise closed_error()
             running = asyncio.run_coroutine_threadsafe(self._run(jobs), self._loop)
         try:
             running.result()
         except concurrent.futures.CancelledError:
-            raise _closed_error() from None
+            raise closed_error() from None
         except BaseException:
             # Ctrl-C in this thread: send nothing more
             running.cancel()
@@ -296,7 +292,8 @@ def _abandon(tasks: dict[asyncio.Task[None], Job]) -> None:
             task.cancel()
 
 
-def _closed_error() -> FactoryError:
+def closed_error() -> FactoryError:
+    """What a batch is told that waits for a gateway which is gone."""
     return FactoryError(
         "The gateway to the models was closed while a batch waited.", safe="Every completed answer is stored."
     )
@@ -308,73 +305,3 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # Windows has none
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-_open: dict[str, tuple[Gateway, CallCache]] = {}
-_open_lock = threading.Lock()
-_open_pid = os.getpid()
-_refusing = False
-
-
-def open_gateway(settings: FactorySettings) -> Gateway:
-    """The gateway of this process for these settings, made at the first call and shared by all threads.
-
-    Settings that differ only in what no call depends on (batch size, ...) share one; a run of another name pays from
-    a budget of its own.
-
-    Raises:
-        FactoryError: The run was stopped (``close_gateway``).
-    """
-    global _open_pid
-    with _open_lock:
-        if _refusing:
-            raise _closed_error()
-        if _open_pid != os.getpid():
-            # threads do not survive a fork: what was inherited belongs to the parent
-            _open.clear()
-            _open_pid = os.getpid()
-        parts = settings.model_dump(mode="json", include={"endpoints", "roles", "seed", "run", "budget", "runner"})
-        key = digest([str(machine_dir(settings.data).resolve()), parts])
-        if key not in _open:
-            cache = open_call_cache(data_root(settings.data))
-            _open[key] = Gateway(settings, cache), cache
-        return _open[key][0]
-
-
-def admit_calls() -> None:
-    """After a run that was stopped, another may begin in this process."""
-    global _refusing
-    with _open_lock:
-        _refusing = False
-
-
-def close_gateway(*, stopped: bool = False) -> None:
-    """Closes what ``open_gateway`` opened in this process; runs at exit by itself.
-
-    Args:
-        stopped: Batches that are still at work find none from now on, so that they end.
-    """
-    global _refusing
-    with _open_lock:
-        _refusing = _refusing or stopped
-        opened = list(_open.values()) if _open_pid == os.getpid() else []
-        _open.clear()
-    _close(opened)
-
-
-def close_gateways_of(settings: FactorySettings) -> None:
-    """Closes those of one run, in a worker process that goes on for others."""
-    owner = settings.data, settings.run
-    with _open_lock:
-        keys = [key for key, (gateway, _) in _open.items() if gateway.owner == owner]
-        opened = [_open.pop(key) for key in keys]
-    _close(opened)
-
-
-def _close(opened: Iterable[tuple[Gateway, CallCache]]) -> None:
-    for gateway, cache in opened:
-        gateway.close()
-        cache.close()
-
-
-atexit.register(close_gateway)

@@ -25,7 +25,7 @@ from tasks.batch import Batch
 from tasks.llm.answers import Answer, AnswerFailure, UnreadableAnswerError, read_answer, schema_text
 from tasks.llm.calls import ChatRequest, ChatSample, Mode
 from tasks.llm.failures import FormatRefusedError
-from tasks.llm.gateway import open_gateway
+from tasks.llm.gateways import open_gateway
 from tasks.llm.prompts.fence import fence
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ import pytest
 
 from models.errors import FactoryError, SettingsError
 from tasks.llm.calls import ChatRequest
-from tasks.llm.gateway import Progress, close_gateway, open_gateway
+from tasks.llm.gateway import Progress
+from tasks.llm.gateways import close_gateway, open_gateway
 from tests.llm.conftest import Opener, Server, settings_to
 from tests.llm.support import chats
 

@@ -16,7 +16,7 @@ from tests.llm.support import chats
 CLIENT = """
 import sys
 from pathlib import Path
-from tasks.llm.gateway import open_gateway
+from tasks.llm.gateways import open_gateway
 from tests.llm.conftest import settings_to
 from tests.llm.support import chats
 gateway = open_gateway(settings_to(sys.argv[1], Path(sys.argv[2]), max_concurrency=4))

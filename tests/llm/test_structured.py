@@ -12,7 +12,7 @@ from models.endpoints import EMBEDDED, Role, Roles, Serve
 from models.errors import EndpointError, StageError
 from models.settings import FactorySettings
 from tasks.batch import Batch
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tasks.llm.structured import MAX_QUOTED, MAX_ROUNDS, Question, Reply, ask_structured
 from tests.llm.conftest import Server, settings_to
 

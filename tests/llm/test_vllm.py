@@ -24,7 +24,8 @@ from tasks.batch import Batch
 from tasks.llm.adapters import require_listed
 from tasks.llm.calls import ChatRequest
 from tasks.llm.engines import PROJECT_ROOT
-from tasks.llm.gateway import Gateway, close_gateway
+from tasks.llm.gateway import Gateway
+from tasks.llm.gateways import close_gateway
 from tasks.llm.prompts import judge
 from tasks.llm.servers import ManagedServer
 from tasks.llm.structured import MAX_ROUNDS, Question, ask_structured

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from models.loading import validate_settings
 from models.settings import FactorySettings
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 
 Reply = Callable[[str, str], str | Sequence[str] | None]
 """Answers a schema's name (for free text, the model's) and the last message of a chat; a text, or one for each of the

@@ -9,7 +9,7 @@ import pytest
 from tenacity import wait_none
 
 from tasks.llm import endpoint
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tests.scripted_server import Script, ScriptedServer
 from tests.tasks.answering import Start, answering
 

@@ -14,7 +14,7 @@ from models.endpoints import Endpoint, Role, Roles
 from models.records import Constraint, PartRef, Response, Reversal, SystemProfile, Turn
 from models.settings import FactorySettings, Judging
 from storage.parts import PartStore
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tests.scripted_server import Script, ScriptedServer
 
 KINDS: dict[str, dict[str, Any] | None] = {

@@ -14,7 +14,7 @@ from models.records import Constraint, Exclusion, PartRef, SystemProfile, Turn, 
 from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.dialogues import play_dialogues
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tests.tasks.answering import AnsweringServer, as_json
 
 QUESTIONS: dict[Language, list[str]] = {

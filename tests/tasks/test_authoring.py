@@ -18,7 +18,7 @@ from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.authoring import EDGE_SHARE, draw_wishes
 from tasks.expansion import expand_systems, expand_users
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tasks.reversal import reverse_constraints
 from tasks.seeds import read_seeds, seed_path
 from tests.scripted_server import Script, ScriptedServer

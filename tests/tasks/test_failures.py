@@ -11,7 +11,7 @@ from models.records import CallFailure, Judgment, LlmCall, PartRef
 from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.judging import judge_responses
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tests.tasks.conftest import Serve
 from tests.tasks.judged import make_system, say, settings_of, store_responses
 

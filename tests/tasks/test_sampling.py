@@ -12,7 +12,7 @@ from models.records import Exclusion, Judgment, PartRef, Response, SystemProfile
 from models.settings import FactorySettings
 from storage.parts import PartStore
 from tasks.judging import judge_responses
-from tasks.llm.gateway import close_gateway
+from tasks.llm.gateways import close_gateway
 from tasks.pairing import build_pairs
 from tasks.sampling import sample_responses
 from tests.tasks.answering import AnsweringServer, Start

@@ -415,6 +415,18 @@ def test_by_keyboard_alone(served: Served, look: Callable[..., Opened]) -> None:
     assert {pair: flag.note for pair, flag in read_flags(served.root).items()} == {third: "both are wrong"}
 
 
+def test_a_key_just_after_the_dialog(look: Callable[..., Opened]) -> None:
+    """Chromium takes the focus from the closed dialog's box with the next frame only; keys before it count as well."""
+    focused = look().page.evaluate("""() => {
+        const dialog = document.getElementById("keys");
+        dialog.showModal();
+        dialog.close();
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true }));
+        return document.activeElement.name;
+    }""")
+    assert focused == "text"
+
+
 def test_letters_can_be_switched_off(look: Callable[..., Opened]) -> None:
     page = look().page
     page.locator("#help").click()

@@ -168,7 +168,8 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const field = event.target.closest("input, select, textarea");
+  // a box to tick takes no letters; that of the dialog still has the focus just after it is closed
+  const field = event.target.closest("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && field && !byId("keys").open) {
     field.blur();
     main.focus({ preventScroll: true });

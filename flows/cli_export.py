@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli_options import Data, Json
+from flows.cli_options import Data, Json, RunToRead
 from models.errors import HubError, SettingsError
 from models.settings import Export, ExportFormat
 from storage.roots import data_root
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def export(
     *,
-    run: Annotated[str, Parameter(help="Name of the run.")] = "demo",
+    run: RunToRead = None,
     data: Data = "data",
     format_: Annotated[
         list[ExportFormat] | None,
@@ -54,7 +54,7 @@ def export(
     from storage.exports import export_run
     from storage.exports.hub import check_destination, push_folder, require_token
     from storage.flags import read_flags
-    from storage.manifests import load
+    from storage.manifests import load, newest_run
     from storage.parts import PartStore
 
     if push is None and (private or revision is not None or dry_run):
@@ -65,7 +65,7 @@ def export(
         if not dry_run:
             require_token()
     root = data_root(data)
-    manifest = load(root, run)
+    manifest = load(root, run or newest_run(root))
     given = {"formats": format_ or None, "validation_share": validation_share, "license": license_}
     without = read_flags(root) if without_flagged else ()
     summary = export_run(PartStore(root), manifest, _options(manifest, given), without=without)
@@ -73,12 +73,12 @@ def export(
     if destination is not None:
         told["push"] = _plan(summary, destination, str(endpoint), dry_run)
         if not dry_run:
-            _require_rows(summary, run)
-            told["push"] |= push_folder(Path(summary.folder), destination, run).model_dump()
+            _require_rows(summary, manifest.run)
+            told["push"] |= push_folder(Path(summary.folder), destination, manifest.run).model_dump()
     if as_json:
         print(json.dumps(told))
     else:
-        _show(summary, told.get("push"), run)
+        _show(summary, told.get("push"), manifest.run)
 
 
 def _options(manifest: Manifest, given: dict[str, Any]) -> Export:

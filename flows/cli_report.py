@@ -9,13 +9,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli_options import Data, Json
+from flows.cli_options import Data, Json, RunToRead
 from storage.roots import data_root
 
 
 def report(
     *,
-    run: Annotated[str | None, Parameter(help="Name of the run; without: the newest one.")] = None,
+    run: RunToRead = None,
     data: Data = "data",
     to: Annotated[Path | None, Parameter(help="File to write; without: reports/RUN.html in the data folder.")] = None,
     open_: Annotated[bool, Parameter(name="--open", negative="", help="Show it in a browser.")] = False,
@@ -23,8 +23,9 @@ def report(
 ) -> None:
     """Write the report of a run: one HTML file with pictures, to be opened from disk, sent or printed."""
     # imported here: charts and templates take half a second
-    from flows.report.writing import newest_run, write_report
+    from flows.report.writing import write_report
     from flows.terminal import out
+    from storage.manifests import newest_run
 
     root = data_root(data)
     name = run or newest_run(root)

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from models.base import Strict
 from models.endpoints import RoleName
-from models.errors import StorageError
+from models.errors import SettingsError, StorageError
 from models.records import PartRef
 from models.settings import RESERVED_RUNS
 from storage.files import atomic_file
@@ -154,6 +154,19 @@ def list_runs(root: Root) -> list[Manifest]:
     """
     manifests = [_read(manifest_path(root, run)) for run in list_stems(root / RUNS_FOLDER, ".json")]
     return sorted(manifests, key=lambda manifest: (manifest.started_at, manifest.run))
+
+
+def newest_run(root: Root) -> str:
+    """The run that a command is about where none is named: the newest one of the factory.
+
+    Raises:
+        SettingsError: There is none.
+        StorageError: A manifest is damaged; the message names it.
+    """
+    runs = [manifest for manifest in list_runs(root) if manifest.is_factory_run]
+    if not runs:
+        raise SettingsError(f"There is no run in {root} yet.", next_step="Type: rpo demo")
+    return runs[-1].run
 
 
 def _read(path: Root) -> Manifest:

@@ -18,7 +18,7 @@ from flows.report.settings import hide_secrets
 from models.errors import SettingsError
 from storage.catalog import build_catalog
 from storage.files import atomic_file
-from storage.manifests import list_runs, load
+from storage.manifests import load
 from storage.roots import Root
 
 _HERE = Path(__file__).parent
@@ -51,18 +51,6 @@ def write_report(root: Root, run: str, to: Path | None = None) -> Path:
     with atomic_file(path, f"The report of run {run}") as file:
         file.write(page.encode("utf-8"))
     return path
-
-
-def newest_run(root: Root) -> str:
-    """The run that a report is of where none is named: the newest one of the factory.
-
-    Raises:
-        SettingsError: There is none.
-    """
-    runs = [manifest for manifest in list_runs(root) if manifest.is_factory_run]
-    if not runs:
-        raise SettingsError(f"There is no run in {root} yet.", next_step="Type: rpo demo")
-    return runs[-1].run
 
 
 def render_report(report: Report) -> str:

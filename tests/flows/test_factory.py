@@ -104,7 +104,7 @@ def test_status_export_and_terminal(rpo: Rpo, scripted: Scripted, tmp_path: Path
     runs = rpo.json("status", "--data", data)
     assert runs[0]["run"] == "test"
     assert runs[0]["datasets"]["pairs"]["rows"] > 0
-    made = rpo.json("export", "--run", "test", "--data", data, "--format", "trl", "--validation-share", "0.5")
+    made = rpo.json("export", "--data", data, "--format", "trl", "--validation-share", "0.5")
     assert made["rows"]["trl"]["validation"] > 0
     train = {row["dialogue_id"] for row in read_lines(Path(made["folder"]) / "trl/train.jsonl")}
     held_out = {row["dialogue_id"] for row in read_lines(Path(made["folder"]) / "trl/validation.jsonl")}

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from models.base import digest
-from models.errors import StorageError
+from models.errors import SettingsError, StorageError
 from models.records import PartRef
-from storage.manifests import Manifest, RunBook, list_runs, load, manifest_path, save
+from storage.manifests import Manifest, RunBook, list_runs, load, manifest_path, newest_run, save
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -45,6 +45,21 @@ def test_the_newest_run_is_last(tmp_path: Path) -> None:
         save(tmp_path, manifest(run, minutes))
     (tmp_path / "runs" / "a.lock").touch()
     assert [found.run for found in list_runs(tmp_path)] == ["b", "c", "a"]
+
+
+def test_a_command_without_a_name_is_about_the_newest_run_of_the_factory(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="There is no run"):
+        newest_run(tmp_path)
+    for found in (
+        manifest("demo"),
+        manifest("demo_eval", 1).model_copy(update={"evaluates": "demo"}),
+        manifest("ifeval", 2).model_copy(update={"benchmark": "ifeval"}),
+        manifest("demo_estimate", 3).model_copy(update={"estimates": "demo"}),
+    ):
+        save(tmp_path, found)
+        assert newest_run(tmp_path) == "demo"
+    save(tmp_path, manifest("second", 4))
+    assert newest_run(tmp_path) == "second"
 
 
 @pytest.mark.parametrize(

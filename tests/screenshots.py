@@ -66,7 +66,7 @@ def take_all(page: Page, operated: Operated, folder: Path, into: Path) -> None:
         settings = settings_of(folder, server.base_url)
         run = operated.run("factory", "factory", settings=settings)
         operated.wait(run, "Failed")
-        take(page, f"{ui}/runs/flow-run/{run}", into / "failed.png")
+        take(page, f"{ui}/runs/flow-run/{run}", into / "failed.png", "Details", "See More")
         tables = {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"type": {"any_": ["table"]}}}
         [judged] = [made["id"] for made in operated.post("/artifacts/filter", tables) if "judge-resp" in made["key"]]
         take(page, f"{ui}/artifacts/artifact/{judged}", into / "stage.png")

@@ -59,7 +59,7 @@ def settings_of(folder: Path, base_url: str) -> dict[str, Any]:
 def take_all(page: Page, operated: Operated, folder: Path, into: Path) -> None:
     """Every picture."""
     ui = str(operated.said["ui"])
-    form = operated.api.get("/deployments/name/factory/factory").json()["id"]
+    form = operated.ask("GET", "/deployments/name/factory/factory")["id"]
     take(page, f"{ui}/deployments/deployment/{form}/run", into / "form.png")
     with OneBadBatch() as server:
         server.script.latency_s = 0.5

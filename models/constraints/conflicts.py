@@ -108,6 +108,16 @@ _COMES_WITH: dict[str, tuple[str, ...]] = {
     "small letter": ("Latin letter",),
 }
 
+# Kinds of which each one counted is one of these too: three items of a numbered list are three numbers in three lines.
+_EACH_IS: dict[str, frozenset[str]] = {
+    "numbered_list_count": frozenset({"number_count", "line_count"}),
+    "section_count": frozenset({"number_count"}),
+    "bullet_count": frozenset({"line_count"}),
+    "heading_count": frozenset({"line_count"}),
+    "code_block_count": frozenset({"line_count"}),
+    "url_count": frozenset({"colon_count"}),
+}
+
 # Flags: (kind, polarity) -> what the response must have, and what it must not have.
 _FLAGS: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("no_comma", "must"): ((), ("comma",)),
@@ -274,6 +284,8 @@ def conflicts(a: BaseCheck, b: BaseCheck) -> bool:
         return True
     if _outside(one.words, other.words) or _outside(other.words, one.words):
         return True
+    if _too_many(a, b) or _too_many(b, a):
+        return True
     return _breaks(one, b) or _breaks(other, a)
 
 
@@ -304,6 +316,13 @@ def _admits(check: CountCheck, number: int) -> bool:
 
 def _outside(a: tuple[int, int | None], b: tuple[int, int | None]) -> bool:
     return a[1] is not None and b[0] > a[1]
+
+
+def _too_many(a: BaseCheck, b: BaseCheck) -> bool:
+    """Whether the fewest that one check asks for are more than the other lets pass of what each of them is."""
+    if not isinstance(a, CountCheck) or not isinstance(b, CountCheck):
+        return False
+    return b.kind in _EACH_IS.get(a.kind, ()) and _outside((0, span(b)[1]), span(a))
 
 
 def _breaks(given: Demand, check: BaseCheck) -> bool:

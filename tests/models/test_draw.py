@@ -7,11 +7,15 @@ from collections import Counter
 from itertools import combinations, product
 
 import pytest
+from hypothesis import given, settings
 
 from models.base import Language
 from models.constraints import ALL_CHECKS, parse_check
 from models.constraints.conflicts import FAMILIES, conflicting_pairs, conflicts, family, reversible
 from models.constraints.draw import MIN_UNCONDITIONAL, RECIPES, DrawnConstraint, draw_constraints, limits
+from models.constraints.examples import EXAMPLES
+from models.constraints.states import CountCheck
+from tests.strategies import texts
 
 QUESTIONS: dict[Language, list[str]] = {
     "en": [
@@ -158,6 +162,10 @@ def test_recipes_and_families_name_known_kinds() -> None:
             {"kind": "number_count", "relation": "exactly", "count": 0},
         ),
         (
+            {"kind": "numbered_list_count", "relation": "at_least", "count": 3},
+            {"kind": "number_count", "relation": "at_most", "count": 2},
+        ),
+        (
             {"kind": "bold_count", "relation": "at_least", "count": 1},
             {"kind": "highlight_count", "relation": "at_most", "count": 0},
         ),
@@ -193,8 +201,40 @@ def test_what_conflicts(a: dict[str, object], b: dict[str, object]) -> None:
             {"kind": "exclamation_count", "relation": "at_least", "count": 1},
             {"kind": "question_count", "relation": "at_most", "count": 0},
         ),
+        (
+            {"kind": "numbered_list_count", "relation": "at_least", "count": 2},
+            {"kind": "number_count", "relation": "at_most", "count": 2},
+        ),
+        (
+            {"kind": "numbered_list_count", "relation": "at_most", "count": 1},
+            {"kind": "number_count", "relation": "at_least", "count": 3},
+        ),
     ],
 )
 def test_what_does_not_conflict(a: dict[str, object], b: dict[str, object]) -> None:
     assert not conflicts(parse_check(a), parse_check(b))
     assert not conflicts(parse_check(b), parse_check(a))
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        ("numbered_list_count", "number_count"),
+        ("numbered_list_count", "line_count"),
+        ("section_count", "number_count"),
+        ("bullet_count", "line_count"),
+        ("heading_count", "line_count"),
+        ("code_block_count", "line_count"),
+        ("url_count", "colon_count"),
+    ],
+)
+@settings(max_examples=60)
+@given(text=texts)
+def test_what_is_counted_in_another_count_conflicts_with_fewer_of_that(part: str, whole: str, text: str) -> None:
+    some = EXAMPLES[part]
+    few = parse_check({"kind": whole, "relation": "at_most", "count": 2})
+    assert conflicts(some, few)
+    # which is no guess: a text never has more of the one than of the other
+    assert isinstance(some, CountCheck)
+    assert isinstance(few, CountCheck)
+    assert some.measure(text) <= few.measure(text)

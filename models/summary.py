@@ -21,7 +21,7 @@ NOISE_CASES = {
 
 
 class KindSatisfaction(Strict):
-    """How often responses followed a kind of constraint."""
+    """How often the policy's own responses followed a kind of constraint: those that no critic rewrote."""
 
     kind: str
     followed: int

@@ -27,11 +27,13 @@ _COUNTS = {
     "lost": "coalesce(sum(lost), 0)::bigint from {run}.failures",
 }
 
+# of the policy's own responses: a critic's rewrites show what the critic can do
 _SATISFACTION = """
-select c.kind, count(*) filter (j.verdict = 'followed') as followed, count(*) as scored
-from {run}.judgments j
+select c.kind, count(*) filter (verdict = 'followed') as followed, count(*) as scored
+from {run}.judgments
+anti join (select response_id from {run}.responses where origin = 'refined') using (response_id)
 join (select unnest(constraints, recursive := true) from {run}.systems) c using (constraint_id)
-where j.verdict in ('followed', 'violated')
+where verdict in ('followed', 'violated')
 group by all order by c.kind
 """
 

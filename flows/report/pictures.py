@@ -14,6 +14,8 @@ from storage.report_tables import CaseCount, TurnCount
 
 Item = TypeVar("Item")
 
+_OWN = "Without what the critic rewrote."
+
 
 def draw_kinds(satisfaction: Sequence[KindSatisfaction]) -> Iterator[Chart]:
     """The kinds, the best followed first."""
@@ -27,6 +29,7 @@ def draw_kinds(satisfaction: Sequence[KindSatisfaction]) -> Iterator[Chart]:
             ticks=(0, 0.5, 1),
             details={"of the judged": [f"{item.followed:,} of {item.scored:,}" for item in kinds]},
             first="kind",
+            note=_OWN,
         )
 
 
@@ -48,7 +51,7 @@ def draw_turns(turns: Sequence[TurnCount]) -> Iterator[Chart]:
             },
             colours=(Colour.GOOD, Colour.OTHER),
             first="turn",
-            note="Without what the critic rewrote.",
+            note=_OWN,
         )
 
 

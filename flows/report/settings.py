@@ -12,7 +12,7 @@ from models.settings import FactorySettings
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN = "(not shown)"
-_ADDRESS = re.compile(r"""(\w+://)(?:[^/\s@'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")
+_ADDRESS = re.compile(r"""(\w+://)(?:[^/\s'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")
 
 
 class Fact(NamedTuple):

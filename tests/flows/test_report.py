@@ -60,8 +60,8 @@ def test_its_numbers_are_those_of_the_tables(run: Rpo) -> None:
     kinds = ask(
         data,
         "select kind, count(*) filter (verdict = 'followed') f, count(*) n from judgments join (select "
-        "unnest(constraints, recursive := true) from systems) using (constraint_id) "
-        "where verdict in ('followed', 'violated') group by kind",
+        "unnest(constraints, recursive := true) from systems) using (constraint_id) join responses using (response_id) "
+        "where verdict in ('followed', 'violated') and origin = 'sampled' group by kind",
     )
     titles = [title for title in captions(page) if title.startswith("Constraints followed, by kind")]
     shown = [row for title in titles for row in table(page, title)]
@@ -84,6 +84,8 @@ def test_its_numbers_are_those_of_the_tables(run: Rpo) -> None:
         ]
         for row in turns
     ]  # fmt: skip
+
+    assert sum(row["n"] for row in kinds) == sum(row["n"] for row in turns)
 
     margins = ask(data, "select margin, count(*) n from pairs group by 1 order by 1")
     assert table(page, "Pairs by margin") == [[str(row["margin"]), f"{row['n']:,}"] for row in margins]

@@ -17,6 +17,7 @@ from models.records import (
     CallFailure,
     Constraint,
     Judgment,
+    Origin,
     Pair,
     PartRef,
     Response,
@@ -29,6 +30,7 @@ from storage.catalog import build_catalog
 from storage.manifests import Manifest, RunBook
 from storage.parts import PartStore
 from tests.browser import PHONE, OpenPage
+from tests.report_page import table
 
 SCRIPT = "<script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\">{{ 7 * 7 }}"
 MARKUP = "</div></section><h1>taken over</h1><style>*{display:none}</style><a href='javascript:alert(1)'>&lt;b&gt;</a>"
@@ -38,15 +40,24 @@ LONG = "unbroken" * 2500
 CONTROL = "bell\x07 null\x00 next\x85 tab\there"
 
 
-def write_run(root: Path, first: str, second: str, *, text: str = "Say it.", failure: str | None = None) -> None:
+def write_run(
+    root: Path,
+    first: str,
+    second: str,
+    *,
+    text: str = "Say it.",
+    name: str | None = None,
+    second_origin: Origin = "sampled",
+    failure: str | None = None,
+) -> None:
     """A run with a couple of responses to one turn, all of whose texts are given."""
     store = PartStore(root)
     store.ensure_schemas()
     settings = FactorySettings(data=str(root))
     constraint = Constraint(constraint_id="c", text=text, kind=text[:40])
     system = SystemProfile(
-        system_id="s", role_id="r", language="en", name=text, description=text, skills=[text], questions=[text],
-        constraints=[constraint], author=text,
+        system_id="s", role_id="r", language="en", name=text if name is None else name, description=text,
+        skills=[text], questions=[text], constraints=[constraint], author=text,
     )  # fmt: skip
     turn = Turn(
         dialogue_id="d", turn=1, system_id="s", user_id="u", query=text, triggered_ids=["c"], reference=text,
@@ -55,7 +66,7 @@ def write_run(root: Path, first: str, second: str, *, text: str = "Say it.", fai
     responses = [
         Response(
             response_id=name, dialogue_id="d", turn=1, sample=sample, text=body, model=text, finish_reason=text,
-            prompt_tokens=1, completion_tokens=1, origin="sampled",
+            prompt_tokens=1, completion_tokens=1, origin="sampled" if sample == 0 else second_origin,
         )
         for sample, (name, body) in enumerate({"a": first, "b": second}.items())
     ]  # fmt: skip
@@ -113,6 +124,19 @@ def test_it_is_shown_as_text_and_runs_nothing(tmp_path: Path, open_page: OpenPag
     assert opened.overflow() <= 0
 
 
+def test_a_system_prompt_without_a_role(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", "b", name="")
+    assert "The model is asked:" in write_report(tmp_path, "demo").read_text("utf-8")
+
+
+def test_what_the_critic_rewrote_is_not_what_the_policy_follows(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", "b", text="kind", second_origin="refined")
+    page = write_report(tmp_path, "demo")
+    assert table(page, "Constraints followed, by kind") == [["kind", "100%", "1 of 1"]]
+    [turn] = table(page, "Constraints and responses, by turn of the dialogue")
+    assert turn[3] == "1 of 1"
+
+
 def test_an_empty_run(tmp_path: Path) -> None:
     store = PartStore(tmp_path)
     store.ensure_schemas()
@@ -139,6 +163,7 @@ def test_a_style_that_is_not_ours_is_refused(tmp_path: Path, open_page: OpenPage
 def test_of_an_address_only_its_place_is_shown() -> None:
     text = "endpoints.a.base_url = 'https://me:pw@host:1/v1?key=k#f', and ftp://b. See http://c/d, e@f."
     assert hide_secrets(text) == "endpoints.a.base_url = 'https://host:1/v1', and ftp://b. See http://c/d, e@f."
+    assert hide_secrets("https://me:p@w@host/v1") == "https://host/v1"
     settings = {"endpoints": {"a": {"api_key_env": "sk-1", "serve": {"options": ["--api-key=k"]}, "model": "m"}}}
     assert [tuple(fact) for fact in list_settings(settings)] == [
         ("endpoints.a.api_key_env", HIDDEN),

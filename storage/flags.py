@@ -39,12 +39,23 @@ def write_flag(root: Root, flag: Flag) -> None:
 
 
 def remove_flag(root: Root, pair_id: str) -> None:
-    """Take the flag off a pair; one without stays without."""
+    """Take the flag off a pair; one without stays without.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
     path = flag_file(root, pair_id)
-    if isinstance(path, Path):
-        path.unlink(missing_ok=True)
-    else:
+    if not isinstance(path, Path):
         path.unlink()
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The flag of pair {pair_id} could not be taken off: {error}.",
+            safe="It stays as it is; pairs and other flags are not affected.",
+            next_step=f"Check that {path.parent} may be written, then take it off again.",
+        ) from error
 
 
 def read_flag(root: Root, pair_id: str) -> Flag | None:

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -155,6 +155,7 @@ def make_app(browser: Browser, port: int) -> Starlette:
             ValidationError: _show_invalid,
             duckdb.Error: _show_damage,
             HTTPException: _show_refused,
+            ClientDisconnect: _say_nothing,
         },
     )
 
@@ -178,6 +179,10 @@ async def _show_invalid(_: Request, error: Any) -> Response:
 
 async def _show_refused(_: Request, error: Any) -> Response:
     return _refuse(error.status_code, error.detail)
+
+
+async def _say_nothing(_: Request, __: Any) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
 def listen(port: int) -> socket.socket:

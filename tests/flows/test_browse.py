@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -63,13 +64,16 @@ class Served:
 @contextmanager
 def serving(root: Path, run: str, pairs: list[Pair]) -> Iterator[Served]:
     command = [sys.executable, "rpo.py", "browse", "--run", run, "--data", str(root), "--port", "0", "--no-open"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    log = root.with_name("browse.log")
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     address = next(line.split()[2] for line in process.stdout if line.startswith("Pairs at "))
     try:
         yield Served(root, pairs, address, process)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+        assert "Traceback" not in log.read_text()
     finally:
         process.kill()
 
@@ -186,6 +190,14 @@ def test_only_the_page_may_flag(served: Served) -> None:
     assert set(read_flags(served.root)) == {served.pairs[0].pair_id}
     assert served.ask("POST", "/api/pair", "{}", Content_Type=kind, Origin=own)[0] == 405
     assert served.ask("GET", "/api/pair", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
+
+
+def test_a_page_that_is_closed_while_it_flags_is_nobodys_error(served: Served) -> None:
+    """That the server's log has no traceback is seen at its end."""
+    with socket.create_connection(("127.0.0.1", served.port)) as page:
+        heads = f"Host: 127.0.0.1:{served.port}\r\nOrigin: http://127.0.0.1:{served.port}\r\nContent-Length: 99\r\n"
+        page.sendall(f"POST /api/flag HTTP/1.1\r\n{heads}Content-Type: application/json\r\n\r\n{{".encode())
+    assert served.ask("GET", "/api/run")[0] == 200
 
 
 def test_nothing_else_of_the_disk_is_served(served: Served) -> None:

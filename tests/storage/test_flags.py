@@ -44,6 +44,12 @@ def test_a_flag_is_put_on_changed_and_taken_off(tmp_path: Path) -> None:
     assert {path.parent for path in tmp_path.rglob("*.json")} == {tmp_path / FLAGS_FOLDER}
 
 
+def test_a_flag_that_cannot_be_taken_off_is_said(tmp_path: Path) -> None:
+    (tmp_path / FLAGS_FOLDER).write_text("no folder")
+    with pytest.raises(StorageError, match=r"flag of pair a-b could not be taken off(?s:.*)may be written"):
+        remove_flag(tmp_path, "a-b")
+
+
 def test_sql_sees_a_flag_at_once(tmp_path: Path) -> None:
     build_catalog(tmp_path)
     assert query(tmp_path, "FROM flags").rows == []

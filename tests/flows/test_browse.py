@@ -503,6 +503,23 @@ def test_a_note_is_not_lost_to_a_flag_that_did_not_see_it(served: Served, look: 
     assert read_flags(served.root)[served.pairs[0].pair_id].note == ""
 
 
+def test_a_note_outlasts_a_server_that_does_not_answer(served: Served, open_page: OpenPage) -> None:
+    page = open_page(served.address).page
+    answered(page, 1)
+    page.route("**/api/flag", lambda route: route.abort())
+    page.keyboard.press("m")
+    page.locator("#error:visible").wait_for()
+    assert page.locator("#flag").get_attribute("aria-pressed") == "false"
+    page.keyboard.type("for good reasons")
+    page.keyboard.press("Escape")
+    assert page.locator("#note").input_value() == "for good reasons"
+    page.unroute("**/api/flag")
+    page.keyboard.press("f")
+    page.locator("#flag[aria-pressed=true]").wait_for()
+    assert [flag.note for flag in read_flags(served.root).values()] == ["for good reasons"]
+    assert page.locator("#note").input_value() == "for good reasons"
+
+
 def test_a_pair_that_is_not_there_and_a_run_without_pairs(served: Served, look: Callable[..., Opened]) -> None:
     page = look("?pair=gone").page
     assert page.get_by_role("heading", name="There is no such pair in this run").is_visible()

@@ -104,8 +104,7 @@ function caseLabel(noiseCase) {
 }
 
 function drawFlag(flag) {
-  byId("flag").setAttribute("aria-pressed", String(flag !== null));
-  byId("flag-word").textContent = flag ? "Flagged" : "Flag";
+  drawFlagged(flag !== null);
   if (flag === null) byId("note-line")?.remove();
   else if (!byId("note-line")) {
     const note = make("input", { id: "note", maxlength: 2000, autocomplete: "off", "aria-keyshortcuts": "m" });
@@ -114,6 +113,11 @@ function drawFlag(flag) {
   }
   // what is being typed stays; where nothing is yet, somebody else's note is not to be typed over unseen
   if (flag && (document.activeElement?.id !== "note" || !byId("note").value)) byId("note").value = flag.note;
+}
+
+function drawFlagged(flagged) {
+  byId("flag").setAttribute("aria-pressed", String(flagged));
+  byId("flag-word").textContent = flagged ? "Flagged" : "Flag";
 }
 
 function drawFilters() {
@@ -131,10 +135,12 @@ function sendFlag(flagged, note = null) {
     const body = JSON.stringify({ pair_id: pairId, flagged, note });
     try {
       const answer = await ask("/api/flag", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      if (isShown()) shown.flag = answer.flag;
+      if (isShown()) drawFlag((shown.flag = answer.flag));
       say(note !== null ? "Note kept" : flagged ? "Flagged" : "Flag taken off");
-    } finally {
-      if (isShown()) drawFlag(shown.flag);
+    } catch (error) {
+      // the note stays to be sent again: without its field what is still being typed would be keys
+      if (isShown()) drawFlagged(shown.flag !== null);
+      throw error;
     }
   }));
 }
@@ -146,7 +152,8 @@ function say(text) {
 const actions = {
   next: () => shown && show(shown.pair ? { after: shown.pair.place } : {}),
   previous: () => shown?.pair && show({ before: shown.pair.place }),
-  flag: () => sendFlag(shown?.flag === null),
+  // without a flag there is a note only where it could not be sent
+  flag: () => sendFlag(shown?.flag === null, (shown?.flag === null && byId("note")?.value) || null),
   note: () => {
     if (!shown?.pair) return;
     // before the answer: the next keys are the note

@@ -19,7 +19,7 @@ KindOf = tuple[str, Language]
 """A kind of constraint in a language: what a judge is trusted with, or not."""
 
 
-@stage_task(produces="calibrations")
+@stage_task(produces="calibrations", version=2)
 def calibrate_judge(batch: Batch, responses: PartRef) -> Iterator[Calibration]:
     """Ask the judge about a share of the triggered constraints that have a check: one call a response with any."""
     share = batch.settings.judging.calibration_share

@@ -16,7 +16,7 @@ from tasks.scoring import Asked, Draft, Scored, draft_from, pick_best, score
 from tasks.triggering import find_triggered
 
 
-@stage_task(produces="turns")
+@stage_task(produces="turns", version=2)
 def play_dialogues(batch: Batch, systems: PartRef, users: list[PartRef], first: int) -> Iterator[Turn]:
     """Play the dialogues of some systems, turn by turn (paper, section 3.1).
 

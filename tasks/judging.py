@@ -26,7 +26,7 @@ class TriggeredCase:
         return Case(self.system, self.query, self.response.text, constraints)
 
 
-@stage_task(produces="judgments")
+@stage_task(produces="judgments", version=2)
 def judge_responses(batch: Batch, responses: PartRef) -> Iterator[Judgment]:
     """Decide every response, constraint by constraint (paper, section 3.2).
 

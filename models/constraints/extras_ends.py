@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from models.constraints.base import BaseCheck
+from models.constraints.keywords import goes_on
 from models.constraints.states import FlagCheck, FlagTexts
 
 
 class StartsWith(FlagCheck):
-    """The response begins with a phrase, in exactly this spelling."""
+    """The response begins with a phrase, in exactly this spelling: "In short" does not begin with "I"."""
 
     kind: Literal["starts_with"] = "starts_with"
     phrase: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field(
@@ -41,8 +42,9 @@ class StartsWith(FlagCheck):
     }
 
     def holds(self, response: str, query: str = "") -> bool:
-        """Whether the response, without leading whitespace, begins with the phrase."""
-        return response.lstrip().startswith(self.phrase)
+        """Whether the response, without leading whitespace, begins with the phrase and no longer word."""
+        text = response.lstrip()
+        return text.startswith(self.phrase) and not goes_on(self.phrase, text[len(self.phrase) :])
 
 
 class EndsWithQuestion(FlagCheck):

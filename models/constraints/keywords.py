@@ -35,6 +35,11 @@ def _whole_word(phrase: str) -> re.Pattern[str]:
     return re.compile(before + re.escape(phrase) + after, re.IGNORECASE)
 
 
+def goes_on(phrase: str, rest: str) -> bool:
+    """Whether the last word of a phrase goes on in what follows it: "I" in "In", not in "I'm", nor "你" in "你好"."""
+    return bool(_BOUNDED.match(phrase[-1]) and _BOUNDED.match(rest))
+
+
 class KeywordPresent(FlagCheck):
     """All of some keywords occur, in any case, also inside longer words (as IFEval searches)."""
 

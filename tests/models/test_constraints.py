@@ -188,6 +188,9 @@ def test_what_is_counted(kind: str, text: str, number: int) -> None:
     ("data", "follows", "breaks"),
     [
         ({"kind": "starts_with", "phrase": "Sure"}, "\nSure thing", "sure thing"),
+        ({"kind": "starts_with", "phrase": "I"}, "I'm here", "In short"),
+        ({"kind": "starts_with", "phrase": "I"}, "I", "I2"),
+        ({"kind": "starts_with", "phrase": "你"}, "你好", "您好"),
         ({"kind": "ends_with_question"}, "Ok? \n", "Ok?)"),
         ({"kind": "ends_with_period"}, "好。", "好！"),
         ({"kind": "table"}, "| a | b |\n|---|:-:|\n| 1 | 2 |", "a | b\n--- "),

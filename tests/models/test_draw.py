@@ -154,6 +154,7 @@ def test_recipes_and_families_name_known_kinds() -> None:
         ({"kind": "no_comma"}, {"kind": "keyword_present", "keywords": ["yes, please"]}),
         ({"kind": "starts_with", "phrase": "I"}, {"kind": "first_person", "language": "en", "polarity": "must_not"}),
         ({"kind": "starts_with", "phrase": "Sure"}, {"kind": "all_lower_case"}),
+        ({"kind": "starts_with", "phrase": "The"}, {"kind": "starts_with", "phrase": "There"}),
         ({"kind": "ends_with_question"}, {"kind": "ends_with_period"}),
         ({"kind": "ends_with_question"}, {"kind": "question_count", "relation": "at_most", "count": 0}),
         ({"kind": "ends_with", "phrase": "Any questions?"}, {"kind": "ends_with_period"}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from models.base import digest
 from models.imports import ImportSettings
 from models.languages import guess_language
 from models.records import MAX_CONSTRAINTS, PersonaSeed, RoleSeed, SeedConstraint
+from storage.imports.rows import as_number
 from tasks import stand_ins
 from tasks.import_layouts import Columns, pick
 
@@ -133,8 +133,8 @@ class Reader:
         text = ""
         if isinstance(value, str):
             text = value.strip()
-        elif isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value == int(value):
-            text = str(int(value))  # pandas writes whole numbers as 1.0 where one of them is missing
+        elif (number := as_number(value)) is not None:
+            text = str(number)
         if not text or len(text) > MAX_ID_CHARS or not text.isprintable():
             raise RowError(
                 "bad_id", "id", f"an id is a whole number or a printable text of up to {MAX_ID_CHARS} characters"

@@ -135,6 +135,14 @@ def score_file(path: Path, history: History, *, resamples: int = RESAMPLES) -> S
             + (f", the first: {shown[0]}." if shown else "."),
             next_step="Give the other --history, or another file; docs/evaluation.md says what one holds.",
         )
+    words = Counter(mark.word for mark in chosen if mark.word is not None)
+    if words and not words[YES] and not words[NO]:
+        # else every criterion would be neither satisfied nor failed: CSR 0, and ISR and SSR 100
+        found = ", ".join(repr(word) for word, _ in words.most_common(3))
+        raise ImportFileError(
+            f"None of the verdicts of {path} is {YES} or {NO}; verdict_raw holds {found}.",
+            next_step=f"Write them as {YES} and {NO}, or as true and false in a column `satisfied` instead.",
+        )
     marks = sort_marks(chosen)
     turns = count_turns(marks)
     return SysBenchScore(

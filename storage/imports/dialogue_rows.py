@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,13 +41,13 @@ class RowCounts:
         """By reason."""
         self.first: Refused | None = None
 
-    def read(self, path: Path) -> Iterator[Row]:
-        """The rows of a file that can be read; the others are refused.
+    def read(self, path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """The rows of a file that can be read; the others are refused. ``columns`` as for ``read_rows``.
 
         Raises:
             ImportFileError: The file cannot be read at all.
         """
-        for item in read_rows(path):
+        for item in read_rows(path, columns=columns):
             self.rows += 1
             if isinstance(item, Refused):
                 self._refuse(item)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from models.imports import Reason
+
+_WHOLE = re.compile(r"[+-]?\d{1,18}(?:\.0+)?")
 
 EXCERPT_CHARS = 120
 EXCERPT_BYTES = 4 * EXCERPT_CHARS
@@ -43,3 +48,20 @@ def excerpt_of(data: bytes | bytearray | str) -> str:
     text = data if isinstance(data, str) else bytes(data[:EXCERPT_BYTES]).decode("utf-8", "replace")
     shown = "".join(char if char.isprintable() else "\ufffd" for char in text[:EXCERPT_CHARS])
     return shown + ("…" if len(text) > EXCERPT_CHARS else "")
+
+
+def as_number(value: object) -> int | None:
+    """A whole number or its digits, also with the ``.0`` of pandas, where one of the column is missing."""
+    if isinstance(value, str) and _WHOLE.fullmatch(text := value.strip()):
+        return int(text.partition(".")[0])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+        return int(value)
+    return None
+
+
+def as_key(value: object) -> str:
+    """What a row is named by, as text: a text as it is, a whole number without the ``.0`` of pandas."""
+    number = None if isinstance(value, str) else as_number(value)
+    return str(value if number is None else number)

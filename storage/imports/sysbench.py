@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
 
 from models.answers import (
     AnswersFile,
@@ -27,6 +27,8 @@ from storage.imports.dialogue_rows import Found, RowCounts, explain
 from storage.imports.spool import Spooled, group_rows
 
 _Text = Annotated[str, StringConstraints(min_length=1)]
+_Cell = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+"""A text that may be empty, for which Parquet has a null."""
 
 _VERDICTS: dict[str, Verdict] = {YES: "followed", NO: "violated"}
 """What the judge was offered; another answer (不适用, 部分, ...) is unscored: nobody knows what it would have been."""
@@ -43,12 +45,12 @@ class CriterionRow(BaseModel):
     turn: int = Field(ge=1)
     system_prompt: _Text
     user_query: _Text
-    reference_answer: str = ""
-    response: str
+    reference_answer: _Cell = ""
+    response: _Cell
     criterion_id: int
     criterion_text: _Text
     criterion_type: _Text
-    verdict_raw: str
+    verdict_raw: _Cell
 
 
 class _Line(NamedTuple):
@@ -74,7 +76,7 @@ def read_sysbench(file: AnswersFile, scratch: Path, counts: RowCounts) -> Iterat
 
 
 def _usable(file: AnswersFile, counts: RowCounts) -> Iterator[Spooled]:
-    for item in counts.read(Path(file.path)):
+    for item in counts.read(Path(file.path), columns=CriterionRow.model_fields):
         try:
             row = CriterionRow.model_validate(item.values)
         except ValidationError as error:
@@ -168,11 +170,13 @@ class _Session:
         made: dict[tuple[str, int], tuple[str, list[GivenVerdict]]] = {}
         for line in self._lines:
             row = line.row
+            _, verdicts = made.setdefault((row.model, row.turn), (row.response, []))
+            if not row.verdict_raw.strip():
+                continue
             verdict = _VERDICTS.get(row.verdict_raw.strip(), "unscored")
             reason = (
                 "" if verdict != "unscored" else f"the verdict given is {row.verdict_raw!r}, neither {YES} nor {NO}"
             )
-            _, verdicts = made.setdefault((row.model, row.turn), (row.response, []))
             name = self._constraints[row.criterion_text, row.criterion_type]
             verdicts.append(GivenVerdict(id=name, verdict=verdict, reason=reason))
         return {

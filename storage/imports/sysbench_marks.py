@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from models.sysbench import NO, YES, Mark, label
-from storage.imports.rows import Refused, Row, excerpt_of
-from storage.imports.sysbench_sheets import MOST_TURNS, as_boolean, as_number, read_tidy
+from storage.imports.rows import Refused, Row, as_key, as_number, excerpt_of
+from storage.imports.sysbench_sheets import MOST_TURNS, as_boolean, read_tidy
 
 _NEEDED = ("model", "system_id", "turn", "criterion_id")
+_TRUTHS = ("satisfied", "not_failed")
 _COLUMNS = (
     *_NEEDED, "history_kind", "verdict_raw", "satisfied", "not_failed", "criterion_type", "domain", "alignment",
     "multi_turn_related",
@@ -40,12 +41,15 @@ def _as_mark(row: Row) -> Mark | Refused:
         return _refuse(row, "turn", f"turn is {_show(values['turn'])}, not a number from 1 to {MOST_TURNS}")
     if not {"verdict_raw", "satisfied"} & values.keys():
         return _refuse(row, "verdict_raw", "there is neither verdict_raw nor satisfied")
+    for name in () if "verdict_raw" in values else _TRUTHS:
+        if values.get(name) not in (None, "") and as_boolean(values[name]) is None:
+            return _refuse(row, name, f"{name} is {_show(values[name])}, not true or false")
     return Mark(
         model=str(values["model"]),
         history=history or None,
-        session=str(values["system_id"]),
+        session=as_key(values["system_id"]),
         turn=turn,
-        criterion=str(values["criterion_id"]),
+        criterion=as_key(values["criterion_id"]),
         word=_word(values),
         kind=str(values["criterion_type"]) if values.get("criterion_type") else None,
         labels=label(values.get("domain"), values.get("alignment"), as_boolean(values.get("multi_turn_related"))),

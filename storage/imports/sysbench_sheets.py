@@ -39,7 +39,7 @@ _VERDICT = re.compile(r"(\d{1,9})\. ?(.*?) \| (.*)")
 MOST_TURNS = 1000
 """A session is filled up to its last turn: a row that claims turn 10 ** 9 must not fill the memory."""
 
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
 
 def read_tidy(path: Path, columns: Collection[str] | None = None) -> Iterator[Row | Refused]:
@@ -124,14 +124,6 @@ def _refuse(row: Row, field: str, what: str) -> Refused:
     return Refused(row.line, "wrong_value", field, what, excerpt_of(str(row.values)))
 
 
-def as_number(value: object) -> int | None:
-    """A whole number, or its digits, as CSV has it."""
-    try:
-        return int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-    except ValueError:
-        return None
-
-
 def as_boolean(value: object) -> bool | None:
-    """A truth value, or a word for one, as CSV has it."""
+    """A truth value, or a word or number for one, as CSV and pandas have it; None: it is neither."""
     return value if isinstance(value, bool) else _BOOLEANS.get(str(value).strip().lower())

@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from models.benchmarks import BenchmarkTurn, Instruction
 from models.sysbench import KINDS, label
 from storage.imports.reading import read_rows
-from storage.imports.rows import Refused, Row
-from storage.imports.sysbench_sheets import MOST_TURNS, as_boolean, as_number, read_tidy
+from storage.imports.rows import Refused, Row, as_number
+from storage.imports.sysbench_sheets import MOST_TURNS, as_boolean, read_tidy
 from tasks.benchmarks.base import refuse_row
 from tasks.llm.prompts.scripts import is_written_in
 

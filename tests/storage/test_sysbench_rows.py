@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.answers import AnswersFile, GivenDialogue
@@ -31,6 +33,9 @@ def read(
     folder: Path, rows: Sequence[dict[str, Any]], history: Any = "gt", suffix: str = "jsonl"
 ) -> tuple[list[GivenDialogue], list[Refused], RowCounts]:
     path, refused = folder / f"rows.{suffix}", list[Refused]()
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+        return _read(path, history, folder, refused)
     with path.open("w", encoding="utf-8", newline="") as file:
         if suffix == "csv":
             writer = csv.DictWriter(file, rows[0])
@@ -38,6 +43,12 @@ def read(
             writer.writerows(rows)
         else:
             file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in rows)
+    return _read(path, history, folder, refused)
+
+
+def _read(
+    path: Path, history: Any, folder: Path, refused: list[Refused]
+) -> tuple[list[GivenDialogue], list[Refused], RowCounts]:
     counts = RowCounts(refused.append)
     given = AnswersFile(path=str(path), layout="sysbench", history=history, judge="j")
     return [item.dialogue for item in read_sysbench(given, folder / "tmp", counts)], refused, counts
@@ -104,11 +115,35 @@ def test_a_verdict_that_was_not_offered_is_unscored(tmp_path: Path) -> None:
     assert "不适用" in response.verdicts[2].reason
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_empty_cell_is_the_same_in_every_format(tmp_path: Path, suffix: str) -> None:
+    """pandas reads what is empty in CSV as null, and writes null to Parquet."""
+    empty: Any = "" if suffix == "csv" else None
+    rows = [
+        row("a", 1, "x", said="是"), row("b", 1, "y", said=empty),
+        row("a", 1, "x", criterion=2, said=empty), row("b", 1, "y", criterion=2, said=empty),
+        row("c", 1, empty, said="否"),
+    ]  # fmt: skip
+    [dialogue], refused, _ = read(tmp_path, [item | {"reference_answer": empty} for item in rows], suffix=suffix)
+    [turn] = dialogue.turns
+    assert refused == []
+    # a demand that nobody has judged is one all the same: no pair is proven without it
+    assert turn.triggered == ["c1", "c2"]
+    assert [(r.text, [v.verdict for v in r.verdicts or ()]) for r in turn.responses] == [
+        ("x", ["followed"]), ("y", []), ("", ["violated"]),
+    ]  # fmt: skip
+
+
+def test_columns_that_are_not_used_refuse_no_row(tmp_path: Path) -> None:
+    found, refused, _ = read(tmp_path, [row("a", 1, "x", latency=float("nan"))], suffix="parquet")
+    assert (len(found), refused) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("bad", "reason", "field"),
     [
         (row("b", 1, "b1") | {"turn": 0}, "wrong_value", "turn"),
-        (row("b", 1, "b1") | {"verdict_raw": None}, "wrong_value", "verdict_raw"),
+        (row("b", 1, "b1") | {"verdict_raw": True}, "wrong_value", "verdict_raw"),
         (row("b", 1, "b1") | {"history_kind": "mine"}, "wrong_value", "history_kind"),
         (row("b", 1, "b1", system_prompt="你是别人。"), "contradicts", "system_prompt"),
         (row("b", 1, "b1", user_query="别的"), "contradicts", "user_query"),

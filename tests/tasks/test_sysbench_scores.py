@@ -220,6 +220,38 @@ def test_only_the_needed_columns(tmp_path: Path) -> None:
     assert not score.history_known and set(model.by) == {"turn"}
 
 
+def test_numbers_as_pandas_writes_them(tmp_path: Path) -> None:
+    """Where one of a column is missing, whole numbers and truth values are floats."""
+    rows = [
+        {
+            name: float(value) if isinstance(value, int) else value
+            for name, value in row.items()
+            if name != "verdict_raw"
+        }
+        | {"satisfied": float(row["verdict_raw"] == "是")}
+        for row in session(1, "y n y")
+    ]
+    [model] = score_rows(tmp_path, rows).models
+    assert (values(model), model.unjudged) == ([66.6667, 66.6667, 33.3333], 0)
+    names = list(rows[0])
+    lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    assert values(score_file(tmp_path / "rows.csv", "own", resamples=100).models[0]) == values(model)
+
+
+def test_a_truth_value_that_is_none_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    row = session(1, "y")[0]
+    del row["verdict_raw"]
+    score = score_rows(tmp_path, [row | {"satisfied": "true"}, row | {"satisfied": "ja", "turn": 2}])
+    assert (score.refused, score.refused_first) == (1, ["line 2: satisfied is 'ja', not true or false"])
+
+
+def test_words_of_another_judge_are_no_verdicts(tmp_path: Path) -> None:
+    rows = [row | {"verdict_raw": "YES"} for row in session(1, "y y")]
+    with pytest.raises(ImportFileError, match=r"None of the verdicts of .* is 是 or 否; verdict_raw holds 'YES'"):
+        score_rows(tmp_path, rows)
+
+
 def test_what_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ImportFileError, match="cannot be read"):
         score_file(tmp_path / "nothing.parquet", "own")

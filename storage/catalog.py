@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -42,9 +44,25 @@ class QueryResult(NamedTuple):
     truncated: bool = False
 
     def to_json(self) -> str:
-        """A list with an object a row; what JSON has no word for is written as text."""
-        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-        return json.dumps(rows, ensure_ascii=False, default=str)
+        """A list with an object a row; what JSON has no word for is written as text.
+
+        Of two columns of one name the second is ``NAME_1``: an object holds a name once.
+        """
+        names: list[str] = []
+        for name in self.columns:
+            tried = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+            names.append(next(free for free in tried if free not in names))
+        rows = [dict(zip(names, map(_as_json, row), strict=True)) for row in self.rows]
+        return json.dumps(rows, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _as_json(value: Any) -> Any:
+    """A value without NaN, Infinity and keys of maps that are no text: JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def build_catalog(root: Root) -> list[str]:

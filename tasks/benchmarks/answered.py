@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from models.benchmarks import BenchmarkTurn, Instruction
 from storage.imports.reading import read_rows
-from storage.imports.rows import Refused, Row
+from storage.imports.rows import Refused, Row, as_key, as_number
 from tasks.benchmarks.base import Benchmark, refuse_row
 from tasks.benchmarks.instructions import parse_arguments
 from tasks.benchmarks.multi_if import MULTI_IF
@@ -52,7 +52,9 @@ def _labelled(row: Row) -> Answered | Refused:
     try:
         arguments = parse_arguments(values["kwargs"] if values["kwargs"] is not None else {})
         instruction = Instruction(kind=values["instruction_id"], arguments=json.dumps(arguments, ensure_ascii=False))
-        turn = BenchmarkTurn(dialogue_id=str(values["key"]), turn=1, query=values["prompt"], instructions=[instruction])
+        turn = BenchmarkTurn(
+            dialogue_id=as_key(values["key"]), turn=1, query=values["prompt"], instructions=[instruction]
+        )
         if not isinstance(values["response"], str):
             return refuse_row(row, "wrong_field", "the response is not a text", "response")
     except KeyError as error:
@@ -66,12 +68,16 @@ def read_pairs(benchmark: Benchmark, path: Path, responses: Path) -> Answers:
     """The benchmark's own file, and one of responses: by ``key`` and ``turn``, or by ``prompt`` as IFEval has them."""
     refused: list[Refused] = []
     said: dict[object, str] = {}
+    lines: dict[object, int] = {}
     for row in read_rows(responses):
         place = row if isinstance(row, Refused) else _answers_what(row)
         if isinstance(place, Refused):
             refused.append(place)
         elif not isinstance(row, Refused):
-            said[place] = row.values["response"]
+            response = said.setdefault(place, row.values["response"])
+            first = lines.setdefault(place, row.line)
+            if response != row.values["response"]:
+                refused.append(refuse_row(row, "contradicts", f"line {first} has another response to it", "response"))
     return _match(
         benchmark.read(path), lambda turn: said.get((turn.dialogue_id, turn.turn), said.get(turn.query)), refused
     )
@@ -82,9 +88,11 @@ def _answers_what(row: Row) -> tuple[str, int] | str | Refused:
     values = row.values
     if not isinstance(values.get("response"), str):
         return refuse_row(row, "wrong_field", "the response is missing or no text", "response")
-    turn = str(values.get("turn") or 1)
-    if "key" in values and turn.isdecimal():
-        return str(values["key"]), int(turn)
+    turn = 1 if values.get("turn") in (None, "") else as_number(values["turn"])
+    if "key" in values and turn is not None:
+        if turn < 1:
+            return refuse_row(row, "wrong_field", f"turn is {turn}: the first turn is 1", "turn")
+        return as_key(values["key"]), turn
     if isinstance(values.get("prompt"), str):
         return str(values["prompt"])
     return refuse_row(row, "missing_field", "neither key and turn nor a prompt say what it answers", "key")

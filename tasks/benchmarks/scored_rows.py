@@ -12,7 +12,7 @@ from models.benchmarks import Instruction, Score, Unusable
 from models.errors import ImportFileError
 from storage.files import atomic_path
 from storage.imports.reading import read_rows
-from storage.imports.rows import Refused
+from storage.imports.rows import Refused, as_key
 from tasks.benchmarks.answered import Answered
 from tasks.benchmarks.base import Benchmark
 from tasks.benchmarks.ifeval import IFEVAL
@@ -31,6 +31,12 @@ def write_rows(path: Path, answers: Sequence[Answered], scored: Sequence[Sequenc
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def column(values: Sequence[Any]) -> pa.Array:
+        try:
+            return pa.array(values)
+        except (pa.ArrowException, OverflowError):  # in JSON lines a field may be a number here and a text there
+            return pa.array([None if value is None else str(value) for value in values])
+
     followed: dict[Verdict | None, bool | None] = {"followed": True, "violated": False}
     followed["unscored"] = False if unusable == "failed" else None
     rows = [
@@ -40,7 +46,7 @@ def write_rows(path: Path, answers: Sequence[Answered], scored: Sequence[Sequenc
         for instruction, score in zip(answer.turn.instructions, scores, strict=True)
     ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+    table = pa.table({name: column([row.get(name) for row in rows]) for name in columns})
     with atomic_path(path, f"The rows {path}") as temporary:
         pq.write_table(table, temporary)
 
@@ -61,7 +67,8 @@ def _row(answer: Answered, instruction: Instruction) -> dict[str, Any]:
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose arguments are one text each, whatever their shape."""
     return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        # dates, say, that Parquet has inside others are no JSON
+        name: json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
         for name, value in row.items()
     }
 
@@ -80,22 +87,31 @@ def read_scored(path: Path) -> list[Score]:
         missing = {"key", "instruction_id", "followed_strict", "followed_loose"} - values.keys()
         if missing:
             raise _not_scored(path, f"it has no column {min(missing)}")
-        step, language = values.get("turn"), values.get("language")
-        scores.append(
-            Score(
-                response_id=digest([values["key"], step, values.get("response")], length=16),
-                dialogue_id=str(values["key"]),
-                turn=step or 1,
-                position=0,
-                kind=values["instruction_id"],
-                labels=labels_of(step, language) if step and language else [],
-                verdict=_VERDICTS[values["followed_strict"]],
-                loose=_VERDICTS[values["followed_loose"]],
-            )
-        )
+        try:
+            scores.append(_score(values))
+        except KeyError as error:
+            raise _not_scored(path, f"row {row.line}: {error} is none of true, false and null") from error
+        except (TypeError, ValueError) as error:
+            raise _not_scored(path, f"row {row.line}: {' '.join(str(error).split())[:200]}") from error
     if not scores:
         raise _not_scored(path, "it has no rows")
     return scores
+
+
+def _score(values: Mapping[str, Any]) -> Score:
+    key, step, language = as_key(values["key"]), values.get("turn"), values.get("language")
+    if not isinstance(step, int):  # a column of the file's own, which IFEval does not have
+        step = None
+    return Score(
+        response_id=digest([key, step, values.get("response")], length=16),
+        dialogue_id=key,
+        turn=step or 1,
+        position=0,
+        kind=values["instruction_id"],
+        labels=labels_of(step, language) if step and language else [],
+        verdict=_VERDICTS[values["followed_strict"]],
+        loose=_VERDICTS[values["followed_loose"]],
+    )
 
 
 _VERDICTS: dict[bool | None, Verdict] = {True: "followed", False: "violated", None: "not_applicable"}

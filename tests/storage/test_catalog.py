@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,6 +251,16 @@ def test_everything_else_is_refused(data: Data, sql: str) -> None:
         query(data.root, escaped)
     after = sorted(path.name for path in outside.rglob("*"))
     assert [name for name in after if name not in before] == []
+
+
+def test_an_answer_is_json_and_loses_no_column(data: Data) -> None:
+    sql = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b, ['inf'::DOUBLE, NULL] AS c, map {DATE '2026-01-02': 1} AS d"
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    [row] = json.loads(query(data.root, sql).to_json(), parse_constant=refuse)
+    assert row == {"a": 1, "a_1": 2, "b": "nan", "c": ["inf", None], "d": {"2026-01-02": 1}}
 
 
 def test_an_error_lists_what_there_is(data: Data) -> None:

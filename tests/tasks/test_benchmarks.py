@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,25 @@ def test_a_csv_scores_as_the_same_rows_in_parquet(tmp_path: Path) -> None:
     assert counts(scores[0]) == [(1, 2), (1, 3), (1, 2), (1, 3)]
 
 
+def test_columns_of_the_files_own_pass_through_whatever_they_hold(tmp_path: Path) -> None:
+    mixed = write_lines(tmp_path / "a.jsonl", labelled(note=1, turn="first", language="en"), labelled(key=2, note="b"))
+    nested = tmp_path / "b.parquet"
+    pq.write_table(pa.Table.from_pylist([labelled(seen=[{"on": date(2026, 1, 2)}]), labelled(key=2.0)]), nested)
+    for file, column, value in ((mixed, "note", "1"), (nested, "seen", '[{"on": "2026-01-02"}]')):
+        out = tmp_path / f"{file.stem}_out.parquet"
+        score_file("ifeval", file, read_labelled(file), rows=out, resamples=10)
+        assert pq.read_table(out)[column].to_pylist()[0] == value
+        # a word in a column `turn` is no step of Multi-IF, and 1.0 is the key 1
+        assert [(score.dialogue_id, score.labels) for score in read_scored(out)] == [("1", []), ("2", [])]
+
+
+@pytest.mark.parametrize("bad", [{"followed_strict": "True"}, {"instruction_id": 7}])
+def test_a_file_that_others_wrote_is_told_by_row_and_reason(tmp_path: Path, bad: dict[str, Any]) -> None:
+    file = write_lines(tmp_path / "a.jsonl", labelled(followed_strict=True, followed_loose=True) | bad)
+    with pytest.raises(ImportFileError, match=r"was not written by `rpo score ... --rows`: row 1: "):
+        read_scored(file)
+
+
 # --- Multi-IF -------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +234,22 @@ def test_multi_if_by_step_and_language(tmp_path: Path) -> None:
     assert metrics["average"] == pytest.approx(score.average)
     assert list(metrics)[:3] == ["average", "average/step/1", "average/step/2"]
     assert metrics["average/step/1/language/English"] == 1.0
+
+
+def test_which_turn_a_response_answers(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "multi.csv", ROWS)
+    responses = write_lines(
+        tmp_path / "responses.jsonl",
+        {"key": "a", "turn": 1.0, "response": "Yes"},  # as pandas writes numbers
+        {"key": "a", "turn": 0, "response": "a turn too early"},
+        {"key": "a", "turn": 1, "response": "Yes"},
+        {"key": "a", "turn": 1, "response": "Yes, or no"},
+    )
+    found = read_pairs(MULTI_IF, file, responses)
+    assert [(answer.turn.turn, answer.response) for answer in found.answers] == [(1, "Yes")]
+    assert [(row.line, row.what) for row in found.refused] == [
+        (2, "turn is 0: the first turn is 1"), (4, "line 1 has another response to it"),
+    ]  # fmt: skip
 
 
 def test_multi_if_as_its_own_code_leaves_it(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from models.media import find_media
 from models.records import RoleSeed
 from storage.files import atomic_file
 from storage.imports.duplicates import Seen, open_seen
-from storage.imports.opening import folder_given
+from storage.imports.opening import folder_given, require_file
 from storage.imports.reading import read_rows
 from storage.imports.report import Outcome, Report, open_report
 from storage.imports.rows import Refused, Row, excerpt_of
@@ -138,8 +138,7 @@ def _name_outputs(settings: ImportSettings) -> _Outputs:
     source = Path(settings.file)
     if source.is_dir():
         raise folder_given(source)
-    if source.exists() and not source.is_file():
-        raise SettingsError(f"{source} is no file that can be read twice.", next_step="Write it to a file first.")
+    require_file(source)
     seeds = Path(settings.to) if settings.to else machine_dir(settings.data) / "imports" / f"{settings.kind}.jsonl"
     outputs = _Outputs(
         seeds,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from models.errors import ImportFileError
+from models.errors import ImportFileError, SettingsError
 from models.imports import ReadLimits
 
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -72,6 +72,20 @@ def folder_given(path: Path) -> ImportFileError:
     return ImportFileError(
         f"{path} is a folder.", safe="Nothing was written.", next_step="Give one of the files in it, one at a time."
     )
+
+
+def require_file(path: Path) -> None:
+    """Refuse a pipe where a file is read twice: of what was taken from it the first time nothing comes again.
+
+    Raises:
+        SettingsError: It is one.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SettingsError(
+            f"{path} is no file that can be read twice.",
+            safe="Nothing was written.",
+            next_step="Write it to a file first.",
+        )
 
 
 def _as_utf8(path: Path, stream: IO[bytes]) -> IO[bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import ImportFileError
+from storage.imports.opening import require_file
 from storage.imports.reading import read_rows
 from storage.imports.rows import Row
 
@@ -17,7 +18,9 @@ def tell_records(path: Path) -> RecordsKind:
 
     Raises:
         ImportFileError: It holds none, or profiles without dialogues.
+        SettingsError: It is a pipe, of which the rows that tell would be missing afterwards.
     """
+    require_file(path)
     fields = next((set(row.values) for row in read_rows(path) if isinstance(row, Row)), set())
     if "infer_history" in fields:
         return "detail"

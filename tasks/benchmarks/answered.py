@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.benchmarks import BenchmarkTurn, Instruction
+from storage.imports.opening import require_file
 from storage.imports.reading import read_rows
 from storage.imports.rows import Refused, Row, as_key, as_number
 from tasks.benchmarks.base import Benchmark, refuse_row
@@ -99,7 +100,12 @@ def _answers_what(row: Row) -> tuple[str, int] | str | Refused:
 
 
 def read_steps(paths: Sequence[Path]) -> Answers:
-    """Files that Multi-IF's own code writes, one a step: ``responses`` answers the turn ``turn_index``."""
+    """Files that Multi-IF's own code writes, one a step: ``responses`` answers the turn ``turn_index``.
+
+    Raises:
+        SettingsError: The first is a pipe.
+    """
+    require_file(paths[0])
     refused: list[Refused] = []
     answers: dict[tuple[str, int], str] = {}
     for path in paths:

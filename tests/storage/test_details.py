@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models.answers import AnswersFile, GivenDialogue, GivenSystem
+from models.errors import SettingsError
 from storage.imports.details import read_details
 from storage.imports.dialogue_rows import RowCounts
+from storage.imports.records import tell_records
 from storage.imports.rows import Refused
 
 
@@ -83,3 +88,11 @@ def test_a_row_without_a_profile_is_refused_with_its_field(tmp_path: Path) -> No
     del row["structure_system_prompt"]["描述"]
     dialogues, [refused] = read(tmp_path, row)
     assert (dialogues, refused.field, refused.reason) == ([], "structure_system_prompt.描述", "wrong_value")
+
+
+def test_a_pipe_is_refused_before_its_first_rows_are_lost(tmp_path: Path) -> None:
+    """`cat records.jsonl | rpo import records /dev/stdin`: the rows that tell the kind would not come again."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SettingsError, match="no file that can be read twice"):
+        tell_records(pipe)

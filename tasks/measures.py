@@ -73,8 +73,9 @@ def tally(outcomes: Iterable[Outcome], *, by_turn: bool = False) -> Tally:
     - ``isr``: share of the responses that follow all their constraints.
     - ``ssr``: of a dialogue, the number of turns from the first that are followed in full, over its turns.
 
-    A response of which it is not known whether it is whole is none of isr; its dialogue is none of ssr. A turn without
-    verdicts counts nowhere.
+    A response that lacks a verdict is none of isr, also where another verdict is that it fails: to count of these
+    responses those that fail, and none that may hold, is to find the worse the more verdicts are missing. A dialogue
+    with a response of which it is not known whether it is whole is none of ssr. A turn without verdicts counts nowhere.
 
     Args:
         outcomes: The verdicts.
@@ -99,7 +100,7 @@ def tally(outcomes: Iterable[Outcome], *, by_turn: bool = False) -> Tally:
                     count(CSR, role, outcome.satisfied, outcome.parts.csr + this_turn)
             whole = _is_whole(turns[turn])
             held.append(whole)
-            if whole is not None:
+            if whole is not None and all(outcome.holds is not None for outcome in turns[turn]):
                 count(ISR, role, whole, turns[turn][0].parts.isr + this_turn)
         if None not in held:
             leading = next((place for place, whole in enumerate(held) if not whole), len(held))

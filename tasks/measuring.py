@@ -28,7 +28,7 @@ class Plan(Strict):
     resamples: int = Field(description="Draws of the bootstrap.")
 
 
-@stage_task(produces="metrics")
+@stage_task(produces="metrics", version=2)
 def measure_models(batch: Batch, judgments: list[list[PartRef]], plan: str) -> Iterator[Metric]:
     """CSR, ISR and SSR of each model, over all and by polarity, CSR by kind of constraint.
 

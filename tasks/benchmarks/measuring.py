@@ -15,7 +15,7 @@ from tasks.measures import Tally
 from tasks.measuring import Metrics, Plan, bootstrap_over, compare_metrics
 
 
-@stage_task(produces="metrics")
+@stage_task(produces="metrics", version=2)
 def measure_benchmark(
     batch: Batch, scores: list[list[PartRef]], name: BenchmarkName, measured_on: str, plan: str
 ) -> Iterator[Metric]:

@@ -63,9 +63,18 @@ def test_turns_count_in_their_order_whatever_the_order_of_the_rows() -> None:
 def test_what_is_not_scored_is_nobodys_success_or_failure() -> None:
     found = values([*session("a", ["fu", "f"]), *session("b", ["fn", "vu"])])
     assert found["csr"] == (0.75, 4)
-    # "fu" and "fn" may be whole or not; "vu" is certainly not
-    assert found["isr"] == (0.5, 2)
+    # "fu" and "fn" may be whole or not; "vu" is not, and to count it alone would make a failure of every gap
+    assert found["isr"] == (1, 1)
     assert "ssr" not in found
+
+
+def test_gaps_do_not_make_a_model_worse() -> None:
+    rng = random.Random(0)
+    turns = ["".join(rng.choices("fv", [0.9, 0.1], k=3)) for _ in range(20_000)]
+    gaps = ["".join("u" if rng.random() < 0.1 else letter for letter in turn) for turn in turns]
+    whole = values(session("a", turns))["isr"][0]
+    assert whole == pytest.approx(0.9**3, abs=0.01)
+    assert values(session("a", gaps))["isr"][0] == pytest.approx(whole, abs=0.01)
 
 
 def test_a_difference_is_paired_by_role() -> None:

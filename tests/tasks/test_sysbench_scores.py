@@ -155,8 +155,8 @@ def test_another_word_is_not_satisfied_and_not_failed(tmp_path: Path) -> None:
 def test_a_criterion_without_a_verdict_counts_nowhere(tmp_path: Path) -> None:
     [model] = score_rows(tmp_path, [*session(1, "y- y- n- y y"), *session(2, "y y n y y")]).models
     # of session 1 the third turn has failed, whatever is missing; of the first two nobody knows
-    assert values(model) == [80, 75, 40]
-    assert (model.unjudged, model.no_ssr, model.n) == (3, 1, {"csr": 10, "isr": 8, "ssr": 1})
+    assert values(model) == [80, 85.7143, 40]
+    assert (model.unjudged, model.no_ssr, model.n) == (3, 1, {"csr": 10, "isr": 7, "ssr": 1})
 
 
 def test_a_missing_turn_leaves_a_session_without_ssr(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def find_earlier(settings: FactorySettings) -> Manifest | None:
 def refuse_other_kind(
     there: Manifest, settings: FactorySettings, of_kind: Mapping[str, str | None], imported: ImportedFrom | None
 ) -> None:
-    """An evaluation, a sample or an import must not take the name of a factory run, nor the other way round.
+    """An evaluation, a sample or an import must not take the name of a factory run, nor of another import.
 
     Args:
         there: The run of that name.
@@ -74,9 +74,8 @@ def refuse_other_kind(
     Raises:
         SettingsError: A run of that name is of another kind.
     """
-    same_kind = there.model_dump(include=set(of_kind)) == of_kind and (there.imported is None) == (imported is None)
-    if not same_kind:
-        what = "a factory run" if there.imported is None else f"an import of {there.imported.file!r}"
+    if there.model_dump(include=set(of_kind)) != of_kind or there.imported != imported:
+        what = "a factory run" if there.imported is None else f"an import (`{there.imported.command}`)"
         if there.benchmark is not None:
             what = f"an evaluation on {there.benchmark}" + (f" of run {there.evaluates!r}" if there.evaluates else "")
         elif there.evaluates is not None:

@@ -181,4 +181,4 @@ def test_again_makes_nothing_twice_and_the_store_is_whole(imported: tuple[Rpo, P
     with urllib.request.urlopen(request, timeout=10) as reply:
         assert [run["name"] for run in json.load(reply)].count("import-verdicts sysbench_gt") == 2
     # the name is taken by an import, and a factory run must not replace it
-    assert "'dev100_tidy.parquet'" in rpo("run", "--run", "sysbench_gt", "--data", str(data), code=2)
+    assert "import verdicts dev100_tidy.parquet" in rpo("run", "--run", "sysbench_gt", "--data", str(data), code=2)

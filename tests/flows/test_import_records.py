@@ -91,6 +91,10 @@ def test_responses_are_judged_by_the_checks_and_paired(rpo: Rpo, tmp_path: Path)
     command = ("import", "verdicts", str(tmp_path / "broken.jsonl"), "--data", str(data), "--run", "mine")
     message = one_message(rpo(*command, code=1))
     assert "None of the 1 rows" in message and "line 1, turns.1.responses.0.text" in message
+    # nor does another file
+    others = write_lines(tmp_path / "others.jsonl", rows)
+    message = one_message(rpo("import", "responses", str(others), "--data", str(data), "--run", "mine", code=2))
+    assert "`rpo import responses answers.jsonl`" in message
     assert list_runs(data) == before
     assert "none of the released records" in one_message(rpo("import", "records", str(file), code=1))
 

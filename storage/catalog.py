@@ -21,6 +21,7 @@ from storage.compaction import find_compacted
 from storage.duck import connect
 from storage.files import atomic_path
 from storage.flags import flags_glob
+from storage.locks import in_turn
 from storage.manifests import RUNS_FOLDER, Manifest, list_runs
 from storage.migrated import find_current
 from storage.parts import PartStore
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import duckdb  # imported where it is used: a stage that asks models and makes no pairs does without its 40 MB
 
 CATALOG_FILE = "catalog.duckdb"
+CATALOG_LOCK = "catalog.lock"
+"""Held by the process that builds it."""
 _STATE_FILE = "catalog.runs.json"
 """What the runs of a store were when the catalog was built; of a folder the catalog itself says that."""
 
@@ -79,10 +82,16 @@ def build_catalog(root: Root) -> list[str]:
     Raises:
         StorageError: A manifest is damaged, or the catalog cannot be written.
     """
-    import duckdb
-
     store = PartStore(root)
     store.ensure_schemas()
+    # whoever builds reads the runs after the one before has built: an older catalog never takes a newer one's place
+    with in_turn(machine_dir(root) / CATALOG_LOCK, "The catalog"):
+        return _build(root, store)
+
+
+def _build(root: Root, store: PartStore) -> list[str]:
+    import duckdb
+
     state, runs = _read_state(root), list_runs(root)
     if not isinstance(root, Path):
         for dataset in DATASETS:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from models.errors import StorageError
+from storage.files import cannot_write
 from storage.leases import leased
 from storage.manifests import LOCK_SUFFIX, RUNS_FOLDER
 from storage.roots import Root
@@ -35,6 +36,26 @@ def locked(path: Path, what: str, *, otherwise: str) -> Iterator[None]:
                 safe="That one goes on.",
                 next_step=f"Wait for it, or give this one another name: {otherwise}.",
             ) from error
+        yield
+
+
+@contextmanager
+def in_turn(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path``; whoever holds it is waited for.
+
+    Args:
+        path: The lock file; it stays.
+        what: What is written meanwhile, for the message: "The catalog".
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+        except OSError as error:
+            raise cannot_write(what, path, error) from error
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from models.records import DATASETS
 from storage.call_cache import CALL_CACHE_FILE
-from storage.catalog import CATALOG_FILE
+from storage.catalog import CATALOG_FILE, CATALOG_LOCK
 from storage.compaction import COMPACTED_FOLDER
 from storage.files import is_temporary
 from storage.flags import FLAGS_FOLDER
@@ -22,7 +22,8 @@ from storage.shared_calls import CALLS_FOLDER
 _OURS: Final = {
     *DATASETS, RUNS_FOLDER, FLAGS_FOLDER, CALLS_FOLDER, MIGRATED_FOLDER, COMPACTED_FOLDER, RESULTS_FOLDER,
     "tmp", "exports", "imports", "reports", "training", "logs", "browse",
-    CATALOG_FILE, f"{CATALOG_FILE}.wal", CALL_CACHE_FILE, f"{CALL_CACHE_FILE}-wal", f"{CALL_CACHE_FILE}-shm",
+    CATALOG_FILE, f"{CATALOG_FILE}.wal", CATALOG_LOCK,
+    CALL_CACHE_FILE, f"{CALL_CACHE_FILE}-wal", f"{CALL_CACHE_FILE}-shm",
 }  # fmt: skip
 
 

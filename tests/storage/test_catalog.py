@@ -14,7 +14,8 @@ from models.base import digest
 from models.errors import StorageError
 from models.records import DATASETS, TABLES, Metric, PartRef
 from models.settings import RESERVED_RUNS
-from storage.catalog import build_catalog, query
+from storage.catalog import CATALOG_LOCK, build_catalog, query
+from storage.locks import in_turn
 from storage.manifests import Manifest, RunBook, manifest_path
 from storage.parts import PartStore
 
@@ -160,6 +161,19 @@ def test_readers_and_builders_never_block_each_other(data: Data) -> None:
     assert failures == []
     assert data.ask("SELECT count(*) FROM metrics") == [(5,)]
     assert [path.name for path in data.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_two_builders_take_turns(data: Data) -> None:
+    """Else the slower one puts a catalog in place that does not know what the other one's run has made since."""
+    book = data.book("run")
+    build_catalog(data.root)
+    with in_turn(data.root / CATALOG_LOCK, "The catalog"):
+        other = threading.Thread(target=build_catalog, args=[data.root])
+        other.start()
+        other.join(1)
+        book.add([data.part("run", 1)])
+    other.join()
+    assert data.ask("SELECT n FROM run.metrics") == [(1,)]
 
 
 def test_thousands_of_parts(data: Data) -> None:

@@ -107,11 +107,7 @@ class CallCache:
     def get_many(self, hashes: Sequence[str]) -> dict[str, CachedCall]:
         """The calls that are known, by request hash; unknown ones are left out."""
         with self._lock, self._errors():
-            rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM calls WHERE request_hash IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(hashes))],
-            ).fetchall()
-        return {row[0]: _from_row(row) for row in rows}
+            return self._find(hashes)
 
     def spent(self, run: str) -> float:
         """What the calls of a run have cost so far, over all times it was started; calls without a price count 0."""
@@ -122,12 +118,18 @@ class CallCache:
         with self._lock, self._errors():
             return dict(self._db.execute("SELECT run, cost FROM spending ORDER BY run").fetchall())
 
-    def put_many(self, calls: Sequence[CachedCall], payments: Sequence[Payment] = ()) -> None:
-        """Keep calls and what they cost, all or none; where a hash is known already, the first answer stays."""
+    def put_many(self, calls: Sequence[CachedCall], payments: Sequence[Payment] = ()) -> dict[str, CachedCall]:
+        """Keep calls and what they cost, all or none; where a hash is known already, the first answer stays.
+
+        Returns:
+            The first answers, by request hash, where there were any: what is built on the others could not be made
+            again.
+        """
         if not calls:
-            return
+            return {}
         with self._transaction():
-            self._store(calls, payments)
+            new = self._store(calls, payments)
+            return {} if new == len(calls) else self._find([call.request_hash for call in calls])
 
     def close(self) -> None:
         """Close the database; the cache cannot be used afterwards."""
@@ -140,19 +142,27 @@ class CallCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _store(self, calls: Sequence[CachedCall], payments: Sequence[Payment]) -> None:
-        """Insert calls and add payments, in a transaction."""
+    def _find(self, hashes: Sequence[str]) -> dict[str, CachedCall]:
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM calls WHERE request_hash IN (SELECT value FROM json_each(?))",
+            [json.dumps(list(hashes))],
+        ).fetchall()
+        return {row[0]: _from_row(row) for row in rows}
+
+    def _store(self, calls: Sequence[CachedCall], payments: Sequence[Payment]) -> int:
+        """Insert calls and add payments, in a transaction; returns how many calls are new."""
         marks = ", ".join("?" * len(_COLUMNS.split(",")))
-        self._db.executemany(
+        new = self._db.executemany(
             # not OR IGNORE, which would also drop a row that breaks NOT NULL without a word
             f"INSERT INTO calls ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (request_hash) DO NOTHING",
             [_to_row(call) for call in calls],
-        )
+        ).rowcount
         self._db.executemany(
             "INSERT INTO spending (run, calls, cost) VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE "
             "SET calls = calls + excluded.calls, cost = cost + excluded.cost",
             [(payment.run, payment.calls, payment.cost) for payment in payments],
         )
+        return new
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -112,8 +112,8 @@ class SharedCallCache(CallCache):
                     self._db.execute("DELETE FROM unshared WHERE name = ?", [name])
                     self._db.execute("DELETE FROM unshared_spending WHERE name = ?", [name])
 
-    def _store(self, calls: Sequence[CachedCall], payments: Sequence[Payment]) -> None:
-        super()._store(calls, payments)
+    def _store(self, calls: Sequence[CachedCall], payments: Sequence[Payment]) -> int:
+        new = super()._store(calls, payments)
         self._db.executemany(
             "INSERT INTO unshared (request_hash) VALUES (?) ON CONFLICT DO NOTHING", [(c.request_hash,) for c in calls]
         )
@@ -122,6 +122,7 @@ class SharedCallCache(CallCache):
             "SET calls = calls + excluded.calls, cost = cost + excluded.cost",
             [(payment.run, payment.calls, payment.cost) for payment in payments],
         )
+        return new
 
     def _next_name(self) -> str:
         """The object to write next, one that was not finished first; empty: nothing is new."""

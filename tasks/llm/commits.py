@@ -13,7 +13,7 @@ from storage.call_cache import CachedCall, CallCache, Payment
 class _Entry(NamedTuple):
     calls: list[CachedCall]
     payment: Payment | None
-    done: Future[None]
+    done: Future[dict[str, CachedCall]]
 
 
 class CommitWriter:
@@ -26,9 +26,9 @@ class CommitWriter:
         self._thread = threading.Thread(target=self._write, name="llm-commits", daemon=True)
         self._thread.start()
 
-    def submit(self, calls: list[CachedCall], payment: Payment | None) -> Future[None]:
-        """Queues answers and what they cost; the future is done when both are on disk."""
-        done: Future[None] = Future()
+    def submit(self, calls: list[CachedCall], payment: Payment | None) -> Future[dict[str, CachedCall]]:
+        """Queues answers and what they cost; when both are on disk the future says which answers were there before."""
+        done: Future[dict[str, CachedCall]] = Future()
         self._queue.put(_Entry(calls, payment, done))
         return done
 
@@ -47,7 +47,7 @@ class CommitWriter:
                     break
                 waiting.append(more)
             try:
-                self._cache.put_many(
+                earlier = self._cache.put_many(
                     [call for entry in waiting for call in entry.calls],
                     [entry.payment for entry in waiting if entry.payment is not None],
                 )
@@ -56,4 +56,4 @@ class CommitWriter:
                     entry.done.set_exception(error)
             else:
                 for entry in waiting:
-                    entry.done.set_result(None)
+                    entry.done.set_result(earlier)

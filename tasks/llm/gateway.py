@@ -22,7 +22,17 @@ from tasks.llm.commits import CommitWriter
 from tasks.llm.endpoint import EndpointClient
 from tasks.llm.failures import GaveUpError
 from tasks.llm.flights import Flights
-from tasks.llm.jobs import Job, account_for, failed_samples, from_cache, pay_for, plan_jobs, read_answer, to_cache
+from tasks.llm.jobs import (
+    Job,
+    account_for,
+    failed_samples,
+    from_cache,
+    give_way,
+    pay_for,
+    plan_jobs,
+    read_answer,
+    to_cache,
+)
 
 # What is in flight is paid for: when the gateway closes, it gets so long to arrive and be stored.
 CLOSE_GRACE_S = 5.0
@@ -234,7 +244,7 @@ class Gateway:
             samples, payment = await self._ask(job)
         if not samples[0].error:
             stored = self._commits.submit([to_cache(sample) for sample in samples], payment)
-            await asyncio.wrap_future(stored)
+            samples = give_way(samples, await asyncio.wrap_future(stored))
             self._report(job.stage, job.role, made=len(samples))
         self._flights.land(job.flights, samples)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.endpoints import Endpoint, Role, RoleName
@@ -128,6 +128,22 @@ def from_cache(call: CachedCall) -> ChatSample:
         cached=True,
         request_hash=call.request_hash,
     )
+
+
+def give_way(samples: list[ChatSample], earlier: Mapping[str, CachedCall]) -> list[ChatSample]:
+    """Samples that were paid for, each with the answer that was stored before where another process was first."""
+    return [
+        sample
+        if (call := earlier.get(sample.request_hash)) is None
+        else replace(
+            sample,
+            text=call.text,
+            finish_reason=call.finish_reason,
+            prompt_tokens=call.prompt_tokens,
+            completion_tokens=call.completion_tokens,
+        )
+        for sample in samples
+    ]
 
 
 def account_for(

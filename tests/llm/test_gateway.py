@@ -76,6 +76,22 @@ def test_the_same_question_at_the_same_time_is_asked_once(serve: Server, open_to
     assert sum(not s.cached for result in results for g in result for s in g) == 8
 
 
+def test_two_processes_that_ask_the_same_get_the_same_answer(serve: Server, open_to: Opener) -> None:
+    """Two runs in one data folder: what each builds on it has one key, and must be one thing."""
+    with ThreadPoolExecutor(2) as pool:
+        servers = [serve(latency_s=0.3, texts=(text,)) for text in ("a model's", "seldom says it twice")]
+        runs = [
+            pool.submit(open_to(server.base_url).complete, "policy", chats(1, samples=2), stage="test")
+            for server in servers
+        ]
+        [[one], [two]] = [run.result() for run in runs]
+    assert [server.requests for server in servers] == [1, 1]
+    assert [(s.text, s.completion_tokens) for s in one] == [(s.text, s.completion_tokens) for s in two]
+    assert not any(s.cached for s in (*one, *two)), "both have paid"
+    [stored] = open_to("http://127.0.0.1:1/v1").complete("policy", chats(1, samples=2), stage="test")
+    assert [s.text for s in stored] == [s.text for s in one]
+
+
 def test_the_same_question_twice_in_a_batch_is_asked_once(serve: Server, open_to: Opener) -> None:
     server = serve()
     one, two = open_to(server.base_url).complete("policy", chats(1) * 2, stage="test")

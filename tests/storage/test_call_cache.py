@@ -52,8 +52,9 @@ def test_calls_come_back_as_they_were(path: Path) -> None:
 
 def test_the_first_answer_stays(path: Path) -> None:
     with CallCache(path) as cache:
-        cache.put_many([call("a", "first"), call("a", "second")])
-        cache.put_many([call("a", "third"), call("b", "new")])
+        assert cache.put_many([call("a", "first"), call("a", "second")])["a"].text == "first"
+        assert cache.put_many([call("a", "third"), call("b", "new")])["a"].text == "first"
+        assert cache.put_many([call("c")]) == {}
         assert {key: found.text for key, found in cache.get_many(["a", "b"]).items()} == {"a": "first", "b": "new"}
 
 

@@ -25,7 +25,7 @@ def say_cost(summary: RunSummary) -> str:
         return "unknown (no prices set)"
     if summary.unpriced:
         return f"unknown (no prices: {', '.join(f'endpoints.{name}' for name in summary.unpriced)})"
-    return "unknown (some calls were made before their prices were set)"
+    return "unknown (some calls were made before their prices were set, or their server counted no tokens)"
 
 
 def say_failures(summary: RunSummary) -> str:

@@ -56,7 +56,8 @@ class ChatSample:
         text: The answer; empty when ``error`` is set.
         finish_reason: What the server said: ``stop``, ``length``, ...; ``error`` when there is no answer.
         prompt_tokens: Tokens in; of an n-request only its first sample counts them, as they are paid once.
-        completion_tokens: Tokens out; of an n-request the total, shared out by length of text.
+        completion_tokens: Tokens out; of an n-request the total, shared out by length of text. 0 of a text: the server
+            has not counted.
         seconds: From request to answer of the attempt that succeeded; all samples of an n-request have the same.
         tries: Attempts that it took.
         cached: Nothing was paid for it this time: it was stored, or the same question was asked at the same time.
@@ -150,7 +151,8 @@ def read_choices(body: object, n: int, max_tokens: int) -> list[Choice]:
         raise MalformedAnswerError("the answer is not a JSON object")
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise MalformedAnswerError("the answer has no choices")
+        said = f", but an error: {json.dumps(body['error'], ensure_ascii=False)[:300]}" if body.get("error") else ""
+        raise MalformedAnswerError(f"the answer has no choices{said}")
     if len(choices) < n:
         raise MalformedAnswerError(f"{len(choices)} choices for n = {n}; set samples_in_one_request = false?")
     read = [_read_choice(choice) for choice in sorted(choices, key=_choice_index)[:n]]
@@ -185,7 +187,8 @@ def _read_choice(choice: object) -> tuple[str, str]:
         # a reasoning model that spent all its tokens before the answer: final, asking again would pay again
         content = ""
     if not isinstance(content, str):
-        raise MalformedAnswerError(f"the content of a choice is {type(content).__name__}, not text")
+        what = "null" if content is None else type(content).__name__
+        raise MalformedAnswerError(f"the content of a choice is {what}, not text; it ended with {reason[:50]!r}")
     return clean_text(content), reason
 
 
@@ -196,12 +199,14 @@ def _usage(body: dict[Any, Any], name: str) -> int:
 
 
 def _share_out(total: int, read: list[tuple[str, str]]) -> list[int]:
+    # one at least for a text: none is for one that the server has not counted
+    least = [int(bool(text) and total >= len(read)) for text, _ in read]
     weights = [len(text) + 1 for text, _ in read]
     bounds, so_far = [0], 0
     for weight in weights:
         so_far += weight
-        bounds.append(round(total * so_far / sum(weights)))
-    return [high - low for low, high in pairwise(bounds)]
+        bounds.append(round((total - sum(least)) * so_far / sum(weights)))
+    return [few + high - low for few, (low, high) in zip(least, pairwise(bounds), strict=True)]
 
 
 def _extrapolate(first: int, read: list[tuple[str, str]], max_tokens: int) -> list[int]:

@@ -88,7 +88,7 @@ class FailureReader:
     def read(self, error: Exception, role: str, url: str) -> TransientError | TooLongError | EndpointError:
         """The meaning of what an attempt at ``url`` raised (one of ``ATTEMPT_ERRORS``)."""
         if isinstance(error, MalformedAnswerError):
-            return TransientError("malformed", f"malformed answer: {error}")
+            return TransientError("malformed", self._redact(f"malformed answer: {error}"))
         if isinstance(error, StatusError):
             return self._read_status(error, role, url)
         if isinstance(error, ValueError):

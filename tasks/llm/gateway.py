@@ -244,7 +244,8 @@ class Gateway:
             samples, payment = await self._ask(job)
         if not samples[0].error:
             stored = self._commits.submit([to_cache(sample) for sample in samples], payment)
-            samples = give_way(samples, await asyncio.wrap_future(stored))
+            earlier = await asyncio.wrap_future(stored)
+            samples = give_way(samples, earlier)
             self._report(job.stage, job.role, made=len(samples))
         self._flights.land(job.flights, samples)
 
@@ -255,7 +256,7 @@ class Gateway:
         try:
             answer = await job.client.ask(self._settings.stand_in(job.role), job.body, job.ticket)
             samples = read_answer(job, answer)
-            payment = pay_for(self._settings.run, job.client.endpoint, samples)
+            payment = pay_for(self._settings.run, job.client.endpoint, samples, most)
         except GaveUpError as failure:
             if job.ticket.abandoned:
                 raise asyncio.CancelledError from None

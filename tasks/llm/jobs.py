@@ -87,16 +87,23 @@ def failed_samples(job: Job, failure: GaveUpError) -> list[ChatSample]:
     ]
 
 
-def pay_for(run: str, endpoint: Endpoint, samples: Sequence[ChatSample]) -> Payment | None:
-    """What a run pays for the samples of a job; None where the endpoint has no prices."""
+def pay_for(run: str, endpoint: Endpoint, samples: Sequence[ChatSample], most: float) -> Payment | None:
+    """What a run pays for the samples of a job; None where the endpoint has no prices.
+
+    ``most``, the highest price of the job, where the server has not counted: a budget must hold nevertheless.
+    """
+    if endpoint.price_in is None or endpoint.price_out is None:
+        return None
     costs = [cost_of(sample, endpoint) for sample in samples]
-    paid = [cost for cost in costs if cost is not None]
-    return Payment(run=run, calls=len(paid), cost=sum(paid)) if paid else None
+    known = [cost for cost in costs if cost is not None]
+    return Payment(run=run, calls=len(costs), cost=sum(known) if len(known) == len(costs) else most)
 
 
 def cost_of(sample: ChatSample, endpoint: Endpoint | None) -> float | None:
-    """The cost of a sample; unknown unless the endpoint has both prices."""
+    """The cost of a sample; unknown where the endpoint has not both prices, or the server has not counted tokens."""
     if endpoint is None or endpoint.price_in is None or endpoint.price_out is None:
+        return None
+    if sample.text and not sample.completion_tokens and endpoint.price_in + endpoint.price_out > 0:
         return None
     return (sample.prompt_tokens * endpoint.price_in + sample.completion_tokens * endpoint.price_out) / 1e6
 

@@ -1,10 +1,12 @@
 """A run's budget: never exceeded, counted over every start of the run, and no call is refused that fits."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from pydantic import ValidationError
 
 from models.endpoints import Endpoint, Role, Roles
@@ -15,6 +17,7 @@ from tasks.llm.budget import Budget, highest_price
 from tasks.llm.gateway import Gateway
 from tests.llm.conftest import Server
 from tests.llm.support import chats
+from tests.scripted_server import ScriptedServer
 
 # a token in costs 1, a token out 2
 PRICES = {"price_in": 1e6, "price_out": 2e6}
@@ -76,6 +79,33 @@ def test_failed_calls_give_back_what_they_reserved(serve: Server, tmp_path: Path
     gateway.close()
     assert server.requests == 30
     assert spent(tmp_path) == 0
+
+
+class Uncounted(ScriptedServer):
+    """Says nothing of tokens, as some gateways."""
+
+    async def _answer(self, request: web.Request, raw: bytes) -> web.StreamResponse:
+        answer = await super()._answer(request, raw)
+        assert isinstance(answer, web.Response) and isinstance(answer.body, bytes)
+        body = json.loads(answer.body)
+        del body["usage"]
+        return web.json_response(body)
+
+
+def test_answers_without_usage_have_no_cost_and_count_with_the_most_for_the_budget(tmp_path: Path) -> None:
+    with Uncounted() as server:
+        gateway = open_to(server.base_url, tmp_path, budget=5_000)
+        with pytest.raises(BudgetError):
+            gateway.complete("policy", chats(200, samples=2), stage="test")
+        gateway.close()
+        assert 0 < server.requests < 10
+        assert 5_000 - 2_000 < spent(tmp_path) <= 5_000
+        # found again in the call cache, it is as unknown
+        again = open_to(server.base_url, tmp_path, budget=1e9)
+        answers = again.complete("policy", chats(200, samples=2), stage="test")
+        again.close()
+    rows = again.accounts(answers, "policy", "test")
+    assert {row.cost for row in rows} == {None} and any(row.cached for row in rows)
 
 
 def test_without_prices_nothing_is_noted(serve: Server, tmp_path: Path) -> None:

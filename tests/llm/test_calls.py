@@ -78,6 +78,9 @@ def test_tokens_of_an_n_request_are_counted_once() -> None:
     choices = read_choices(answer("aaaa", "bb", "c"), 3, 99)
     assert [c.prompt_tokens for c in choices] == [7, 0, 0]
     assert sum(c.completion_tokens for c in choices) == 10
+    # none is for a text that was not counted
+    uneven = read_choices(answer("a" * 999, "b", "", "c"), 4, 99)
+    assert [c.completion_tokens for c in uneven] == [8, 1, 0, 1]
 
 
 def test_llama_cpp_counts_the_first_choice_only() -> None:
@@ -98,6 +101,13 @@ def test_choices_come_in_their_order_and_no_more_than_asked() -> None:
 def test_what_is_no_answer_is_malformed(body: object) -> None:
     with pytest.raises(MalformedAnswerError):
         read_choices(body, 1, 99)
+
+
+def test_a_malformed_answer_says_what_the_server_said() -> None:
+    with pytest.raises(MalformedAnswerError, match=r"no choices, but an error: .*the provider is down"):
+        read_choices({"error": {"message": "the provider is down", "code": 502}}, 1, 99)
+    with pytest.raises(MalformedAnswerError, match="null, not text; it ended with 'content_filter'"):
+        read_choices(answer(None, reason="content_filter"), 1, 99)
 
 
 def test_null_content_at_the_token_limit_is_empty() -> None:

@@ -215,18 +215,29 @@ def _find_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 def _fill_forms(client: SyncPrefectClient, deployments: list[DeploymentResponse], settings: FactorySettings) -> None:
     """Make the settings of the folder where ``rpo up`` was typed what every form begins with.
 
-    A flow run works in the factory's own folder: a data folder and seeds of the user's own are named in full.
+    What prefect.yaml gives a deployment stays. A flow run works in the factory's own folder: a data folder, and seeds,
+    models and adapters of the user's own, are named in full.
     """
     data = settings.data if "://" in settings.data else str(settings.data_dir.resolve())
     given = settings.model_dump(mode="json", exclude_unset=True) | {"data": data}
-    for name, path in given.get("seeds", {}).items():
-        if name in ("roles", "personas") and Path(path).is_file():
-            given["seeds"][name] = str(Path(path).resolve())
+    _name_in_full(given.get("seeds", {}), "roles", "personas")
+    for endpoint in given.get("endpoints", {}).values():
+        _name_in_full(endpoint.get("serve") or {}, "model_path", "lora_path", "python")
     for deployment in deployments:
         # training and imports have settings of their own
         begins: dict[str, Any] = {"data": data} if {"gpu", "import"} & set(deployment.tags) else given
-        update = DeploymentUpdate(parameters={**deployment.parameters, "settings": begins}, tags=deployment.tags)
-        client.update_deployment(deployment.id, update)
+        own = deployment.parameters.get("settings", {})
+        parameters = {**deployment.parameters, "settings": {**begins, **own}}
+        client.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters, tags=deployment.tags))
+
+
+def _name_in_full(given: dict[str, Any], *names: str) -> None:
+    """Write the paths of what is there from the root on; what is not there may be the name of something else."""
+    for name in names:
+        path = Path(given.get(name) or "").expanduser()
+        if given.get(name) and path.exists():
+            # not where a link leads: an environment is known by its own python
+            given[name] = str(path.absolute())
 
 
 def _active_schedules(client: SyncPrefectClient) -> set[tuple[str, str]]:

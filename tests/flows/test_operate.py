@@ -65,6 +65,10 @@ class Operated:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self.ask("POST", path, json=body)
 
+    def form(self, deployment: str) -> dict[str, Any]:
+        """The settings that the form of a deployment begins with."""
+        return dict(self.ask("GET", f"/deployments/name/{deployment}")["parameters"]["settings"])
+
     def run(self, flow: str, deployment: str, **parameters: Any) -> str:
         """A run with parameters, as the form of the UI asks for it; returns its id."""
         found = self.ask("GET", f"/deployments/name/{flow}/{deployment}")
@@ -189,9 +193,19 @@ def test_up_again_changes_nothing(operated: Operated) -> None:
     assert not nightly["active"] and found["parameters"]["settings"]["data"] == str(operated.rpo.cwd / "data")
     switched = operated.api.patch(f"/deployments/{found['id']}/schedules/{nightly['id']}", json={"active": True})
     assert switched.is_success
-    again = operated.rpo.json("up")
+    (operated.rpo.cwd / "own.gguf").touch()
+    (operated.rpo.cwd / "own.toml").write_text(
+        'run = "own"\nroles.policy.endpoint = "near"\n[endpoints.near]\nmodel = "m"\nserve = {model_path = "own.gguf"}'
+    )
+    again = operated.rpo.json("up", "--config", "own.toml")
     assert again["started"] == [] and again["schedules_on"] == ["nightly"]
     assert again["api"] == operated.said["api"]
+    # the forms begin with those settings, in full, as a run works in another folder; a deployment's own stay
+    form = operated.form("factory/factory")
+    assert form["run"] == "own"
+    assert form["endpoints"]["near"]["serve"]["model_path"] == str(operated.rpo.cwd / "own.gguf")
+    assert operated.form("import-verdicts/import-verdicts")["run"] == "imported"
+    assert operated.form("benchmark/benchmark")["benchmark"] == "ifeval"
     # what runs in a terminal is seen in the UI of this server, without a setting
     assert operated.said["api"] in operated.rpo("doctor")
 

@@ -204,10 +204,11 @@ def open_run(
                 book.finish("failed", failure=_say_why(error))
             finally:
                 close_gateway(stopped=not isinstance(error, Exception))
+                with suppress(FactoryError):  # of a full disk or a damaged folder the run's own error says more
+                    _refresh_catalog(store.place)
             raise
-        finally:
-            close_gateway()
-            _refresh_catalog(store.place)
+        close_gateway()
+        _refresh_catalog(store.place)
 
 
 def _say_why(error: BaseException) -> str:

@@ -19,7 +19,12 @@ def say_cost(summary: RunSummary) -> str:
     if summary.cost is not None:
         paid = f"{summary.spent or 0:.4f}"
         cost = f"{summary.cost:.4f}"
-        return cost if paid == cost else f"{cost} ({paid} paid by this run, the rest answered by the call cache)"
+        if paid == cost:
+            return cost
+        # of other settings, say
+        more = (summary.spent or 0) > summary.cost
+        rest = "also for answers that it does not use now" if more else "the rest answered by the call cache"
+        return f"{cost} ({paid} paid by this run, {rest})"
     asked = {account.endpoint for account in summary.accounts if account.endpoint}
     if asked <= set(summary.unpriced):
         return "unknown (no prices set)"

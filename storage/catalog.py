@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import itertools
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -108,6 +110,8 @@ def _build(root: Root, store: PartStore) -> list[str]:
                 evaluations = [manifest for manifest in runs if manifest.is_evaluation]
                 _make_main(db, store, next(iter([*factory_runs[-1:], *evaluations[-1:]]), None))
         except duckdb.Error as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise StorageError(
                 f"The catalog could not be built: {error}.",
                 safe="Parts and manifests are not affected.",

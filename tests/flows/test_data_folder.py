@@ -12,7 +12,9 @@ import pytest
 
 from flows.cli import sql, status
 from flows.cli_maintenance import compact
-from models.errors import SettingsError, StorageError
+from flows.run import open_run
+from models.errors import SettingsError, StageError, StorageError
+from models.settings import FactorySettings
 from storage.call_cache import CALL_CACHE_FILE, CallCache
 from storage.roots import data_root
 
@@ -58,3 +60,10 @@ def test_a_folder_that_may_only_be_read(capsys: pytest.CaptureFixture[str]) -> N
         with somebody_else(), pytest.raises(SettingsError, match="may not be read"):
             status(data=f"{name}/data", as_json=True)
         folder.chmod(0o755)
+
+
+def test_why_a_run_failed_is_told_also_where_the_catalog_cannot_be_built(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/other.json").write_text("{")
+    with pytest.raises(StageError, match="why it failed"), open_run(FactorySettings(run="mine", data=str(tmp_path))):
+        raise StageError("why it failed")

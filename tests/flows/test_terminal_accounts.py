@@ -72,6 +72,7 @@ def test_why_a_cost_is_unknown() -> None:
 def test_what_the_run_has_paid_of_its_cost() -> None:
     assert say_cost(summary(cost=2.5, spent=2.5)) == "2.5000"
     assert say_cost(summary(cost=2.5, spent=0.5)).startswith("2.5000 (0.5000 paid by this run")
+    assert "also for answers" in say_cost(summary(cost=2.5, spent=4.0))
     assert say_cost(summary(cost=2.5)).startswith("2.5000 (0.0000 paid by this run")
 
 

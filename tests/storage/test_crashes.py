@@ -19,6 +19,7 @@ from models.errors import StorageError
 from models.records import Metric, PartRef
 from storage import manifests
 from storage.call_cache import CachedCall, CallCache
+from storage.catalog import build_catalog
 from storage.parts import PartStore
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +147,14 @@ def test_a_full_disk_leaves_the_manifest_as_it_was(tiny_disk: Path) -> None:
     ballast.unlink()
     book.add(refs)
     assert manifests.load(tiny_disk, "r").parts == refs
+
+
+def test_a_full_disk_is_what_ends_the_building_of_a_catalog(tiny_disk: Path) -> None:
+    PartStore(tiny_disk).ensure_schemas()
+    fill(tiny_disk, leave=8_192)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        build_catalog(tiny_disk)
+    assert "Free space" in caught.value.next_step
 
 
 def test_a_full_disk_keeps_the_calls_that_were_stored(tiny_disk: Path) -> None:

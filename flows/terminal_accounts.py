@@ -26,6 +26,8 @@ def say_cost(summary: RunSummary) -> str:
         rest = "also for answers that it does not use now" if more else "the rest answered by the call cache"
         return f"{cost} ({paid} paid by this run, {rest})"
     asked = {account.endpoint for account in summary.accounts if account.endpoint}
+    if not summary.accounts:
+        return "none"
     if asked <= set(summary.unpriced):
         return "unknown (no prices set)"
     if summary.unpriced:

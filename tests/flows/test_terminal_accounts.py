@@ -64,6 +64,7 @@ def test_a_table_where_there_is_something_to_tell(accounts: tuple[CallAccount, .
 
 def test_why_a_cost_is_unknown() -> None:
     near, far = account(cost=1.0), account("judge", endpoint="far")
+    assert say_cost(summary()) == "none"
     assert say_cost(summary(account(), unpriced=["near"])) == "unknown (no prices set)"
     assert say_cost(summary(near, far, unpriced=["far"])) == "unknown (no prices: endpoints.far)"
     assert "before their prices were set" in say_cost(summary(near, far))

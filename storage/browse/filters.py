@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from models.base import Strict
+
+_Number = Annotated[int, Field(ge=1, lt=2**32)]
+"""What the index can hold."""
 
 
 class PairFilters(Strict):
@@ -15,9 +18,9 @@ class PairFilters(Strict):
     role: str | None = Field(default=None, description="Role seed of the system prompt.")
     kind: str | None = Field(default=None, description="Kind of a constraint on which the two responses differ.")
     judge: str | None = Field(default=None, description="Who judged a constraint on which the two responses differ.")
-    margin: int | None = Field(default=None, ge=1, description="Constraints on which the two responses differ.")
+    margin: _Number | None = Field(default=None, description="Constraints on which the two responses differ.")
     case: int | None = Field(default=None, ge=1, le=6, description="Noise case of the two under plain DPO.")
-    turn: int | None = Field(default=None, ge=1, description="Turn of the dialogue.")
+    turn: _Number | None = Field(default=None, description="Turn of the dialogue.")
     text: str | None = Field(
         default=None, min_length=1, max_length=500, description="Text in the query or a response; case is ignored."
     )

@@ -206,7 +206,15 @@ def test_nothing_else_of_the_disk_is_served(served: Served) -> None:
 
 
 def test_wrong_filters_are_said(served: Served) -> None:
-    for query in ("margin=x", "case=9", "nonsense=1", "flagged=maybe", "number=0", "text=" + "x" * 600):
+    for query in (
+        "margin=x",
+        "case=9",
+        "nonsense=1",
+        "flagged=maybe",
+        "number=0",
+        f"turn={10**40}",
+        "text=" + "x" * 600,
+    ):
         status, body, _ = served.ask("GET", f"/api/pair?{query}")
         assert status == 400
         assert query.partition("=")[0] in json.loads(body)["what"]

@@ -100,7 +100,7 @@ class FirstPerson(PronounCheck):
     kind: Literal["first_person"] = "first_person"
     # a small i is a list number or "i.e." more often than a pronoun
     pronouns: ClassVar[dict[Language, re.Pattern[str]]] = {
-        "en": re.compile(_any_word("I", "[Mm]e", "[Mm]y", "[Mm]ine", "[Mm]yself")),
+        "en": re.compile(_any_word("I", "(?i:me|my|mine|myself)")),
         "zh": re.compile("我"),
     }
     listed: ClassVar[dict[tuple[Language, Language], str]] = {

@@ -196,6 +196,7 @@ def test_what_is_counted(kind: str, text: str, number: int) -> None:
         ({"kind": "table"}, "| a | b |\n|---|:-:|\n| 1 | 2 |", "a | b\n--- "),
         ({"kind": "single_paragraph"}, "\n\na\nb\n\n", "a\n \nb"),
         ({"kind": "first_person", "language": "en"}, "As for me, no.", "i.e. Mein mystery"),
+        ({"kind": "first_person", "language": "en"}, "MY DEAR", "i. MEIN"),
         ({"kind": "first_person", "language": "zh"}, "我们走", "你们走"),
         ({"kind": "second_person", "language": "en"}, "Thank YOU", "young"),
         ({"kind": "repeats_query_word", "language": "en"}, "Pruning? Prune it.", "How do I"),

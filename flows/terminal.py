@@ -78,10 +78,15 @@ def _lines() -> Iterator[Listener]:
         done[stage] += made
 
     def tell() -> None:
+        told: set[str] = set()
         while not ended.wait(LINE_EVERY_S):
-            going = [f"{_words(stage)} {done[stage]} of {total}" for stage, total in list(planned.items())]
-            if going:
+            said = {
+                f"{_words(stage)} {done[stage]} of {total}": done[stage] < total for stage, total in [*planned.items()]
+            }
+            # what is finished is said once, but where there is nothing else to say
+            if going := [what for what, is_going in said.items() if is_going or what not in told] or [*said]:
                 err.print(f"{datetime.now():%H:%M:%S} {', '.join(going)}")
+            told.update(going)
 
     threading.Thread(target=tell, name="progress", daemon=True).start()
     try:

@@ -116,6 +116,7 @@ def collect_report(root: Root, manifest: Manifest) -> Report:
     turns, cases = report_tables.count_turns(root, run), report_tables.count_cases(root, run)
     failures, exclusions = report_tables.read_failures(root, run), report_tables.read_exclusions(root, run)
     couple = find_couple(root, run)
+    counted = "Without what the critic rewrote." if settings.roles.critic else ""
     return Report(
         run=run,
         status=manifest.status,
@@ -138,7 +139,7 @@ def collect_report(root: Root, manifest: Manifest) -> Report:
         levels=_levels(manifest),
         players=describe_players(settings, manifest.imported.asked if manifest.imported else get_args(RoleName)),
         settings=list_settings(manifest.settings),
-        satisfaction=[*draw_kinds(summary.satisfaction), *draw_turns(turns)],
+        satisfaction=[*draw_kinds(summary.satisfaction, counted), *draw_turns(turns, counted)],
         cases=_all_cases(cases),
         cases_chart=draw_cases(cases, summary),
         example=describe_example(couple) if couple else None,

@@ -14,11 +14,9 @@ from storage.report_tables import CaseCount, TurnCount
 
 Item = TypeVar("Item")
 
-_OWN = "Without what the critic rewrote."
 
-
-def draw_kinds(satisfaction: Sequence[KindSatisfaction]) -> Iterator[Chart]:
-    """The kinds, the best followed first."""
+def draw_kinds(satisfaction: Sequence[KindSatisfaction], note: str) -> Iterator[Chart]:
+    """The kinds, the best followed first; with a note on what is counted."""
     found = sorted(satisfaction, key=lambda item: (-item.followed / item.scored, item.kind))
     for title, kinds in _in_pieces("Constraints followed, by kind", found, at_most=25):
         yield draw_bars(
@@ -29,12 +27,12 @@ def draw_kinds(satisfaction: Sequence[KindSatisfaction]) -> Iterator[Chart]:
             ticks=(0, 0.5, 1),
             details={"of the judged": [f"{item.followed:,} of {item.scored:,}" for item in kinds]},
             first="kind",
-            note=_OWN,
+            note=note,
         )
 
 
-def draw_turns(turns: Sequence[TurnCount]) -> Iterator[Chart]:
-    """Constraints and whole responses, turn by turn; nothing where nothing was judged."""
+def draw_turns(turns: Sequence[TurnCount], note: str) -> Iterator[Chart]:
+    """Constraints and whole responses by turn, with a note on what is counted; nothing where nothing was judged."""
     if turns:
         yield draw_bars(
             "Constraints and responses, by turn of the dialogue",
@@ -51,7 +49,7 @@ def draw_turns(turns: Sequence[TurnCount]) -> Iterator[Chart]:
             },
             colours=(Colour.GOOD, Colour.OTHER),
             first="turn",
-            note=_OWN,
+            note=note,
         )
 
 

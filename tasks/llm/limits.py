@@ -81,23 +81,21 @@ class Limiter:
 
     def _serve(self) -> None:
         """Hands places to those who wait."""
-        # one that is to go elsewhere must not hold up those behind it
-        kept = [waiter for waiter in self._again if not self._hand_place(waiter)] if self._has_room() else self._again
-        self._again = kept
-        while self._fresh and self._hand_place(self._fresh[0]):
+        # one moment for all of it: a pause that ended between two looks at the clock would be neither over for those
+        # who wait nor still to be waited for, and where nothing is in flight nobody would come back
+        now = time.monotonic()
+        if any(address.has_room(now) for address in self._addresses):
+            # one that is to go elsewhere must not hold up those behind it
+            self._again = [waiter for waiter in self._again if not self._hand_place(waiter, now)]
+        while self._fresh and self._hand_place(self._fresh[0], now):
             self._fresh.popleft()
         if self._fresh or self._again:
-            self._set_alarm()
+            self._set_alarm(now)
 
-    def _has_room(self) -> bool:
-        now = time.monotonic()
-        return any(address.has_room(now) for address in self._addresses)
-
-    def _hand_place(self, waiter: _Waiter) -> bool:
+    def _hand_place(self, waiter: _Waiter, now: float) -> bool:
         """Whether the waiter need not wait any more."""
         if waiter.given.done():
             return True
-        now = time.monotonic()
         # where none is well, there is nobody better to ask
         well = [address for address in self._addresses if address.is_well(now)] or self._addresses
         others = [address for address in well if address is not waiter.after] or well
@@ -110,9 +108,8 @@ class Limiter:
         waiter.given.set_result(address)
         return True
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, now: float) -> None:
         """Comes back when a pause or a rest ends: perhaps nothing is in flight whose end would do it."""
-        now = time.monotonic()
         at = min((at for address in self._addresses if (at := address.changes_at(now)) is not None), default=None)
         if self._alarm is not None:
             self._alarm.cancel()

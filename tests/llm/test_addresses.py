@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from flows.doctor import check_all
 from models.endpoints import Endpoint
-from tasks.llm import addresses
+from tasks.llm import addresses, limits
 from tasks.llm.addresses import IN_A_ROW, Address
 from tests.llm.conftest import Opener, Server, settings_to
 from tests.llm.support import chats
@@ -135,3 +136,31 @@ def wait_for(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+class SlowClock:
+    """Goes on by a step with every look at it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+@pytest.mark.parametrize("pause_s", [0.005, 0.015, 0.025, 0.035])
+def test_a_pause_that_ends_while_it_is_looked_at_is_over(pause_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing in flight nobody else would wake the request that waits for it."""
+    clock = SlowClock()
+    monkeypatch.setattr(addresses, "time", clock)
+    monkeypatch.setattr(limits, "time", clock)
+    address = Address("http://127.0.0.1:1/v1", IN_A_ROW)
+    for _ in range(IN_A_ROW):
+        address.note_failure(pause_s)
+
+    async def wait_for_a_place() -> None:
+        async with asyncio.timeout(10), limits.Limiter([address]).place():
+            pass
+
+    asyncio.run(wait_for_a_place())
